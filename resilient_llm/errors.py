@@ -1,0 +1,308 @@
+"""What can go wrong, as types: one root, one subclass per code.
+
+Every class states the three facts that the stages decide by (`retryable`, `backend_fault`, `hint`); a single
+error may override the first two. `policy/outcomes.py` turns them into the table that drives retry, breaker and
+fallback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+from aiobreaker import CircuitBreakerError
+
+if TYPE_CHECKING:
+    from .models import Attempt, Completion
+
+
+class ErrorCode(StrEnum):
+    """The cause of a failed call, as a string that logs and dashboards can rely on."""
+
+    MODEL_RATE_LIMITED = "MODEL_RATE_LIMITED"
+    MODEL_QUOTA_EXCEEDED = "MODEL_QUOTA_EXCEEDED"
+    MODEL_CONTEXT_LENGTH = "MODEL_CONTEXT_LENGTH"
+    MODEL_OVERLOADED = "MODEL_OVERLOADED"
+    MODEL_LOADING = "MODEL_LOADING"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
+    MODEL_TIMEOUT = "MODEL_TIMEOUT"
+    MODEL_RESPONSE_INVALID = "MODEL_RESPONSE_INVALID"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    MODEL_AUTH = "MODEL_AUTH"
+    MODEL_INVALID_REQUEST = "MODEL_INVALID_REQUEST"
+    MODEL_PAYLOAD_TOO_LARGE = "MODEL_PAYLOAD_TOO_LARGE"
+    MODEL_CONTENT_FILTERED = "MODEL_CONTENT_FILTERED"
+    CIRCUIT_OPEN = "CIRCUIT_OPEN"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    TOKEN_BUDGET_EXCEEDED = "TOKEN_BUDGET_EXCEEDED"  # noqa: S105 - a code, not a secret
+
+
+class LLMError(Exception):
+    """The root of everything that a call raises on purpose.
+
+    Args:
+        message: What happened, in a sentence without a full stop; never a key, never a prompt.
+        retryable: Would the same request, sent again unchanged after a wait, have a chance? Default: the class's.
+        retry_after: Seconds that the backend (or an open circuit) asks to wait, if it said so.
+        backend_fault: Does this count against the backend's health? Default: the class's.
+        status: The HTTP status, if there was an answer.
+        backend: The transport's name, such as `"openai"`.
+        model: The model asked for.
+        request_id: The backend's own id of the request, for its support.
+        context_limit: The model's window in tokens, if the backend named it.
+        context_requested: The size of the request in tokens, if the backend named it.
+        partial: What had arrived before the failure, or None.
+
+    The pipeline adds `attempts` (how many times the backend was called) and `trace` (one `Attempt` for each).
+    Errors can be pickled and copied; `__cause__` is lost by pickling, as for every exception.
+    """
+
+    code: ClassVar[ErrorCode]
+    hint: ClassVar[str] = ""
+    retryable: bool = False
+    backend_fault: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        backend_fault: bool | None = None,
+        status: int | None = None,
+        backend: str | None = None,
+        model: str | None = None,
+        request_id: str | None = None,
+        context_limit: int | None = None,
+        context_requested: int | None = None,
+        partial: Completion | None = None,
+    ) -> None:
+        super().__init__(message)
+        if retryable is not None:
+            self.retryable = retryable
+        if backend_fault is not None:
+            self.backend_fault = backend_fault
+        self.message = message
+        self.retry_after = retry_after
+        self.status = status
+        self.backend = backend
+        self.model = model
+        self.request_id = request_id
+        self.context_limit = context_limit
+        self.context_requested = context_requested
+        self.partial = partial
+        self.attempts = 0
+        self.trace: tuple[Attempt, ...] = ()
+
+    def __str__(self) -> str:
+        """The code, where it happened, what happened, and what to do next."""
+        where = ", ".join(
+            part
+            for part in (self.backend, self.model, f"HTTP {self.status}" if self.status else None)
+            if part
+        )
+        text = f"{self.code}{f' ({where})' if where else ''}: {self.message}"
+        if self.retry_after is not None:
+            text += f"; retry after {self.retry_after:g} s"
+        if self.attempts > 1:
+            text += f"; {self.attempts} attempts"
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class ModelRateLimitedError(LLMError):
+    """A limit on requests, tokens or concurrency that passes with time."""
+
+    code = ErrorCode.MODEL_RATE_LIMITED
+    hint = "Send fewer or smaller requests, or add a RateLimit stage"
+    retryable = True
+
+
+class ModelQuotaExceededError(LLMError):
+    """Billing, credit or a spent quota: time does not help."""
+
+    code = ErrorCode.MODEL_QUOTA_EXCEEDED
+    hint = "Check the plan and the billing of this key"
+
+
+class ModelContextLengthError(LLMError):
+    """The prompt, or prompt and completion together, are too long for the model."""
+
+    code = ErrorCode.MODEL_CONTEXT_LENGTH
+    hint = "Shorten the conversation, lower max_tokens, or use a model with a larger window"
+
+
+class ModelOverloadedError(LLMError):
+    """The backend is full: 503 or 529, a full queue, a busy engine."""
+
+    code = ErrorCode.MODEL_OVERLOADED
+    hint = "The backend is busy; try again later or add a fallback"
+    retryable = True
+    backend_fault = True
+
+
+class ModelLoadingError(ModelOverloadedError):
+    """A local server is still loading the model."""
+
+    code = ErrorCode.MODEL_LOADING
+    hint = "Wait until the server has loaded its model"
+    backend_fault = False
+
+
+class ModelUnavailableError(LLMError):
+    """No connection, a reset, a 500 or 502, a gateway's page, a crashed engine."""
+
+    code = ErrorCode.MODEL_UNAVAILABLE
+    hint = "Check that the backend is running and that its address is right"
+    retryable = True
+    backend_fault = True
+
+
+class ModelTimeoutError(LLMError):
+    """The backend was silent for too long, or said itself that it took too long."""
+
+    code = ErrorCode.MODEL_TIMEOUT
+    hint = "Raise the time limit if the model is merely slow"
+    retryable = True
+    backend_fault = True
+
+
+class ModelResponseInvalidError(LLMError):
+    """A 200 that is no answer: garbage, no choices, a truncated body or stream."""
+
+    code = ErrorCode.MODEL_RESPONSE_INVALID
+    hint = "The backend's answer was unusable; `partial` holds what came of it"
+    retryable = True
+    backend_fault = True
+
+
+class ModelNotFoundError(LLMError):
+    """The model is unknown, retired or not loaded."""
+
+    code = ErrorCode.MODEL_NOT_FOUND
+    hint = "List the models that the backend has: resilient-llm models, or await client.models()"
+
+
+class ModelAuthError(LLMError):
+    """The key is missing or wrong, or lacks a permission."""
+
+    code = ErrorCode.MODEL_AUTH
+    hint = "Check the API key and its permissions"
+
+
+class ModelInvalidRequestError(LLMError):
+    """The request is malformed, or asks for something that the backend does not support."""
+
+    code = ErrorCode.MODEL_INVALID_REQUEST
+    hint = "Correct the request; sending it again unchanged will not help"
+
+
+class ModelPayloadTooLargeError(LLMError):
+    """The request's body is too large in bytes, whatever its tokens."""
+
+    code = ErrorCode.MODEL_PAYLOAD_TOO_LARGE
+    hint = "Send fewer or smaller images and files"
+
+
+class ModelContentFilteredError(LLMError):
+    """A safety system refused the prompt or the answer."""
+
+    code = ErrorCode.MODEL_CONTENT_FILTERED
+    hint = "Rephrase the prompt"
+
+
+class CircuitOpenError(LLMError, CircuitBreakerError):  # type: ignore[misc] # aiobreaker is untyped
+    """The circuit breaker rejected the call without sending it.
+
+    Also an `aiobreaker.CircuitBreakerError`, so code written for aiobreaker catches it. `retry_after` says when
+    a probe may go; `__cause__` is the error that opened the circuit.
+    """
+
+    code = ErrorCode.CIRCUIT_OPEN
+    hint = "The backend failed repeatedly; calls resume by themselves once a probe succeeds"
+
+    @property
+    def time_remaining(self) -> timedelta:
+        """`retry_after` as aiobreaker gives it."""
+        return timedelta(seconds=self.retry_after or 0.0)
+
+    @property
+    def reopen_time(self) -> datetime:
+        """When a probe may go, in local time as aiobreaker gives it."""
+        return datetime.now() + self.time_remaining  # noqa: DTZ005 - aiobreaker's vocabulary is naive
+
+
+class LimitExceededError(LLMError):
+    """A limit of this client (rate, concurrency, queue) rejected the call without sending it."""
+
+    code = ErrorCode.LIMIT_EXCEEDED
+    hint = "Raise the limit, or send fewer calls at once"
+
+
+class DeadlineExceededError(LLMError):
+    """The call's total deadline passed, or could not have been kept. `__cause__` is the last real error."""
+
+    code = ErrorCode.DEADLINE_EXCEEDED
+    hint = "Give the call more time"
+
+
+class TokenLimitExceededError(LLMError):
+    """The text or the conversation does not fit its token budget, whatever is pruned."""
+
+    code = ErrorCode.TOKEN_BUDGET_EXCEEDED
+    hint = "Shorten the newest message, lower max_tokens, or use a larger window"
+
+
+ERROR_TYPES: Mapping[ErrorCode, type[LLMError]] = {
+    kind.code: kind
+    for kind in (
+        ModelRateLimitedError,
+        ModelQuotaExceededError,
+        ModelContextLengthError,
+        ModelOverloadedError,
+        ModelLoadingError,
+        ModelUnavailableError,
+        ModelTimeoutError,
+        ModelResponseInvalidError,
+        ModelNotFoundError,
+        ModelAuthError,
+        ModelInvalidRequestError,
+        ModelPayloadTooLargeError,
+        ModelContentFilteredError,
+        CircuitOpenError,
+        LimitExceededError,
+        DeadlineExceededError,
+        TokenLimitExceededError,
+    )
+}
+
+
+class BackendFailure(Exception):  # noqa: N818 - not an error yet: the raw facts that ErrorClassifier judges
+    """What a backend answered instead of a result, before it is classified.
+
+    Transports raise it; `ErrorClassifier` turns it into an `LLMError`. Whoever composes a stack without that
+    stage meets it as it is.
+
+    Args:
+        status: The HTTP status.
+        headers: The answer's headers, names in lower case.
+        body: The body, or of a stream the text as far as it matters; bounded by whoever read it.
+        surface: `"http"` for an ordinary answer, `"stream"` for a failure inside a stream whose status was 200.
+    """
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], body: str | bytes, *, surface: str = "http"
+    ) -> None:
+        super().__init__(status, headers, body)
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.surface = surface
+
+    def __str__(self) -> str:
+        """The status alone: the body may quote the prompt."""
+        return f"the backend answered HTTP {self.status}" + (
+            " and failed in the stream" if self.surface == "stream" else ""
+        )

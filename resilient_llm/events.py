@@ -1,0 +1,117 @@
+"""What a stream is made of, and what the observers of a call are told."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+from .errors import LLMError
+from .models import Attempt, PruneReport, Usage
+
+
+@attrs.frozen
+class TextDelta:
+    """The next piece of the answer's text; never empty."""
+
+    text: str
+
+
+@attrs.frozen
+class ReasoningDelta:
+    """The next piece of what the model thinks before it answers; never empty."""
+
+    text: str
+
+
+@attrs.frozen
+class ToolCall:
+    """A whole tool call: `arguments` is JSON text that parses (or an empty string).
+
+    Args:
+        index: The call's place among the calls of this answer, from 0.
+        id: The id that the result's message must carry; empty for a legacy function call.
+        name: The function's name.
+        arguments: JSON text as the model wrote it.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen
+class ToolCallDelta:
+    """A fragment of a tool call; handed over only with `tool_deltas=True`.
+
+    `id` and `name` are empty in all fragments of a call but the first; `arguments` is the next piece of the
+    JSON text.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen
+class UsageEvent:
+    """The tokens that the call cost, as the backend counted them."""
+
+    usage: Usage
+
+
+@attrs.frozen
+class Restarted:
+    """The stream broke and begins again: drop what came before."""
+
+    reason: LLMError
+    attempt: int
+
+
+@attrs.frozen
+class Finish:
+    """The last event: why the model stopped (`stop`, `length`, `tool_calls`, `content_filter`, ...)."""
+
+    reason: str
+
+
+@attrs.frozen
+class Result:
+    """The outcome of an operation that is no chat: `Embeddings`, a list of `ModelInfo`, a decoded body."""
+
+    value: object
+
+
+Event: TypeAlias = (
+    TextDelta | ReasoningDelta | ToolCall | ToolCallDelta | UsageEvent | Restarted | Finish | Result
+)
+"""One element of a response's body. `Finish` is always the last."""
+
+
+@attrs.frozen
+class ContentSeen:
+    """Content arrived on the wire, handed over or held back: told for the first of each attempt, and again for
+    what comes before the commit."""  # fmt: skip
+
+
+@attrs.frozen
+class Waiting:
+    """A stage is about to wait before it calls again.
+
+    Args:
+        seconds: How long.
+        error: Why.
+        attempt: The number of the attempt that failed.
+    """
+
+    seconds: float
+    error: LLMError
+    attempt: int
+
+
+Notice: TypeAlias = ContentSeen | Waiting | Attempt | PruneReport
+"""What observers of a call are told: an `Attempt` when it has ended, a `PruneReport` when messages were dropped."""
+
+CONTENT_SEEN = ContentSeen()

@@ -1,0 +1,55 @@
+"""Checks of options, with messages that name the option, the value and what would be accepted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+
+
+def _number(attribute: attrs.Attribute[Any], value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{attribute.name} must be a number, not {value!r}"
+        raise TypeError(msg)
+    if not math.isfinite(value):
+        msg = f"{attribute.name} must be finite, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def positive(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A finite number above 0."""
+    if _number(attribute, value) <= 0:
+        msg = f"{attribute.name} must be above 0, not {value!r}"
+        raise ValueError(msg)
+
+
+def non_negative(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A finite number of 0 or more."""
+    if _number(attribute, value) < 0:
+        msg = f"{attribute.name} must be 0 or more, not {value!r}"
+        raise ValueError(msg)
+
+
+def optional_positive(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """None, or a finite number above 0."""
+    if value is not None:
+        positive(instance, attribute, value)
+
+
+def count(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A whole number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{attribute.name} must be a whole number, not {value!r}"
+        raise TypeError(msg)
+    if value < 0:
+        msg = f"{attribute.name} must be 0 or more, not {value!r}"
+        raise ValueError(msg)
+
+
+def ratio(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A number above 0 and at most 1."""
+    if not 0 < _number(attribute, value) <= 1:
+        msg = f"{attribute.name} must be above 0 and at most 1, not {value!r}"
+        raise ValueError(msg)
