@@ -7,7 +7,7 @@ fallback.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
@@ -56,12 +56,14 @@ class LLMError(Exception):
         context_requested: The size of the request in tokens, if the backend named it.
         partial: What had arrived before the failure, or None.
 
-    The pipeline adds `attempts` (how many times the backend was called) and `trace` (one `Attempt` for each).
+    Stages may add notes (`add_note`), which `str()` shows. The pipeline adds `attempts` (how many times the backend was called) and `trace` (one `Attempt` for each).
     Errors can be pickled and copied; `__cause__` is lost by pickling, as for every exception.
     """
 
     code: ClassVar[ErrorCode]
     hint: ClassVar[str] = ""
+    local: ClassVar[bool] = False
+    """Was the call rejected on this side, with nothing sent?"""
     retryable: bool = False
     backend_fault: bool = False
 
@@ -109,6 +111,7 @@ class LLMError(Exception):
             text += f"; retry after {self.retry_after:g} s"
         if self.attempts > 1:
             text += f"; {self.attempts} attempts"
+        text += "".join(f"; {note}" for note in getattr(self, "__notes__", ()))
         return f"{text}. {self.hint}" if self.hint else text
 
 
@@ -222,6 +225,7 @@ class CircuitOpenError(LLMError, CircuitBreakerError):  # type: ignore[misc] # a
 
     code = ErrorCode.CIRCUIT_OPEN
     hint = "The backend failed repeatedly; calls resume by themselves once a probe succeeds"
+    local = True
 
     @property
     def time_remaining(self) -> timedelta:
@@ -239,6 +243,7 @@ class LimitExceededError(LLMError):
 
     code = ErrorCode.LIMIT_EXCEEDED
     hint = "Raise the limit, or send fewer calls at once"
+    local = True
 
 
 class DeadlineExceededError(LLMError):
@@ -246,6 +251,7 @@ class DeadlineExceededError(LLMError):
 
     code = ErrorCode.DEADLINE_EXCEEDED
     hint = "Give the call more time"
+    local = True
 
 
 class TokenLimitExceededError(LLMError):
@@ -253,6 +259,12 @@ class TokenLimitExceededError(LLMError):
 
     code = ErrorCode.TOKEN_BUDGET_EXCEEDED
     hint = "Shorten the newest message, lower max_tokens, or use a larger window"
+    local = True
+
+
+def count_attempts(trace: Iterable[Attempt]) -> int:
+    """How many of a trace's records were sent; the others were rejected on this side."""
+    return sum(1 for attempt in trace if attempt.error is None or not attempt.error.local)
 
 
 ERROR_TYPES: Mapping[ErrorCode, type[LLMError]] = {

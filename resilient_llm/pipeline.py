@@ -1,0 +1,140 @@
+"""The one contract, and the pipeline that strings stages together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+
+from .clock import SYSTEM_CLOCK, Clock
+from .composition import check
+from .errors import LLMError, count_attempts
+from .models import Attempt, Request
+from .response import Outcome, Response
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""Anything that answers a request: a transport, a pipeline, a stage bound to what follows it."""
+
+
+class Middleware(Protocol):
+    """A stage: a class with `__call__`, or a plain `async def stage(request, call_next)`.
+
+    One signature for whole and streamed calls, and five rules:
+
+    1. **Commit.** `await call_next(request)` returns at the moment when the caller could first see output, or
+       raises. For `stream=False` that is the last event, so every failure is before the commit. For
+       `stream=True` it is the first event that is handed over; what comes before is held back.
+    2. **Repeat only before the commit.** Whoever holds a `Response` returns it or closes it.
+    3. **Settle exactly once.** A response ends completed, failed or abandoned; completed is reported when the
+       final event is received, not when someone polls past it.
+    4. **Hooks are plain functions** (`on_event`, `on_error`, `on_settle`), run inner before outer, do no I/O and
+       do not raise.
+    5. **Cancellation passes through**, is never retried, and counts as abandoned.
+    """
+
+    def __call__(self, request: Request, call_next: Handler, /) -> Awaitable[Response]:
+        """Answer the request, usually by calling `call_next` with it or with a changed copy."""
+        ...
+
+
+class Transport(Protocol):
+    """The last handler: it knows one backend, sends, and hands over a committed response."""
+
+    name: str
+
+    def __call__(self, request: Request, /) -> Awaitable[Response]:
+        """Send the request. Raises `BackendFailure` or its HTTP library's exceptions, which a stage classifies."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+def _bind(stage: Middleware, following: Handler) -> Handler:
+    def handler(request: Request) -> Awaitable[Response]:
+        return stage(request, following)
+
+    return handler
+
+
+@attrs.define
+class _Trace:
+    """Collects the attempts of one call; an observer."""
+
+    attempts: list[Attempt] = attrs.field(factory=list)
+
+    def __call__(self, notice: object) -> None:
+        if isinstance(notice, Attempt):
+            self.attempts.append(notice)
+
+
+class Pipeline:
+    """Stages in front of a transport; itself a `Handler`.
+
+    Args:
+        middleware: The stages, outermost first.
+        transport: What answers in the end.
+        validate: Reject compositions that cannot work (see `resilient_llm.composition`).
+        clock: Where attempts' durations come from.
+
+    Raises:
+        CompositionError: The stages' order cannot work; the message says what to change.
+    """
+
+    def __init__(
+        self,
+        middleware: Sequence[Middleware],
+        transport: Handler,
+        *,
+        validate: bool = True,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.middleware = tuple(middleware)
+        self.transport = transport
+        self._clock = clock
+        if validate:
+            check(self.middleware)
+        handler = transport
+        for stage in reversed(self.middleware):
+            handler = _bind(stage, handler)
+        self._handler = handler
+
+    def __repr__(self) -> str:
+        """The stages by name."""
+        names = [getattr(stage, "__qualname__", type(stage).__name__) for stage in self.middleware]
+        return f"<Pipeline {' > '.join([*names, repr(self.transport)])}>"
+
+    async def __call__(self, request: Request) -> Response:
+        """Send the request through the stages. The answer, or the error, carries the trace of its attempts."""
+        trace = _Trace()
+        started = self._clock.monotonic()
+        request = attrs.evolve(request, observers=(*request.observers, trace))
+        try:
+            response = await self._handler(request)
+        except LLMError as error:
+            _sign(error, trace.attempts)
+            raise
+        response.trace = trace.attempts
+
+        def settled(outcome: Outcome) -> None:
+            if not trace.attempts:  # no stage below counts attempts: the call was one
+                error = outcome.error if isinstance(outcome.error, LLMError) else None
+                duration = self._clock.monotonic() - started
+                trace.attempts.append(Attempt(1, response.info.backend, duration, error=error))
+            if isinstance(outcome.error, LLMError):
+                _sign(outcome.error, trace.attempts)
+
+        response.on_settle(settled)
+        return response
+
+
+def _sign(error: LLMError, attempts: Sequence[Attempt]) -> None:
+    error.trace = tuple(attempts)
+    error.attempts = count_attempts(attempts)
+
+
+def name_of(transport: Any) -> str:
+    """A handler's name for messages and logs."""
+    return str(getattr(transport, "name", None) or type(transport).__name__)

@@ -1,0 +1,344 @@
+"""The response: a body that is read once, committed at first content, and settled exactly once.
+
+The rules of this file:
+
+- Whatever may fail or be cancelled happens in `_pull`; every way out of it either leaves the response open or
+  settles it.
+- `_settle` runs once. It closes the body first, then tells the accounts, inner before outer.
+- Nothing is awaited while cleaning up: `close` of a body is a plain function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import attrs
+
+from .errors import LLMError, ModelResponseInvalidError, count_attempts
+from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
+from .wire.assembly import Assembler, Transcript, has_content
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .models import Attempt, Completion, PruneReport, Request
+
+
+class OutcomeKind(StrEnum):
+    """The three ways in which a response ends."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+@attrs.frozen
+class Outcome:
+    """How a response ended: completed, failed with an error, or abandoned by its caller."""
+
+    kind: OutcomeKind
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, error: BaseException | None) -> Outcome:
+        """Judge by what was raised: nothing, an error, or a cancellation (anything that is no `Exception`)."""
+        if error is None:
+            return COMPLETED
+        kind = OutcomeKind.FAILED if isinstance(error, Exception) else OutcomeKind.ABANDONED
+        return cls(kind, error)
+
+
+COMPLETED = Outcome(OutcomeKind.COMPLETED)
+ABANDONED = Outcome(OutcomeKind.ABANDONED)
+
+
+@attrs.define
+class ResponseInfo:
+    """What a transport knows of the answer beside its content; filled in as it becomes known."""
+
+    backend: str = ""
+    model: str = ""
+    request_id: str | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    raw: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+
+
+class Body(Protocol):
+    """What a transport hands over: events in batches, as they come off the wire."""
+
+    info: ResponseInfo
+
+    async def receive(self) -> Sequence[Event]:
+        """The next events, in order; possibly none. The very last is `Finish`; a body that ends without one raises."""  # noqa: E501
+        ...
+
+    def close(self) -> None:
+        """Give the connection back, or drop it if the body was not read to its end. Plain, and safe to repeat."""
+        ...
+
+
+class Limit(Protocol):
+    """A bound on the time that one pull may take; set by `AttemptTimeout`."""
+
+    def seconds(self) -> float | None:
+        """How long the pull that starts now may take."""
+        ...
+
+    def error(self) -> LLMError:
+        """What to raise when it took longer."""
+        ...
+
+
+class Response:
+    """An answer on its way: an async iterator of events that settles exactly once.
+
+    Use it as an async context manager; a response that is dropped unread warns (`ResourceWarning`) and is settled
+    as abandoned.
+
+    Args:
+        body: Where the events come from.
+        request: What was asked.
+    """
+
+    def __init__(self, body: Body, request: Request) -> None:
+        self.request = request
+        self.info = body.info
+        self.outcome: Outcome | None = None
+        self.trace: Sequence[Attempt] = ()
+        self.pruned: PruneReport | None = None
+        self._body = body
+        self._assembler = Assembler(tool_deltas=request.extensions.get("tool_deltas", False))
+        self._transcript = Transcript()
+        self._ready: deque[Event] = deque()
+        self._limit: Limit | None = None
+        self._on_event: list[Callable[[Event], Event]] = []
+        self._on_error: list[Callable[[Exception], Exception]] = []
+        self._on_settle: list[Callable[[Outcome], None]] = []
+
+    def __repr__(self) -> str:
+        """The state, and what is waiting to be read."""
+        state = self.outcome.kind if self.outcome else "open"
+        return f"<Response {state} from {self.info.backend or '?'}, {len(self._ready)} events ready>"
+
+    # Hooks ...
+
+    def on_event(self, edit: Callable[[Event], Event]) -> None:
+        """Have every event pass through `edit` on its way to the caller."""
+        self._on_event.append(edit)
+
+    def on_error(self, translate: Callable[[Exception], Exception]) -> None:
+        """Have a failure of the body pass through `translate` before anyone sees it."""
+        self._on_error.append(translate)
+
+    def on_settle(self, account: Callable[[Outcome], None]) -> None:
+        """Have `account` told how the response ended; at once, if it has."""
+        if self.outcome is None:
+            self._on_settle.append(account)
+        else:
+            account(self.outcome)
+
+    def limit(self, limit: Limit) -> None:
+        """Bound the time of every pull from here on."""
+        self._limit = limit
+
+    # Reading ...
+
+    def __aiter__(self) -> Self:
+        """The response iterates over itself, once."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """The next event; `Finish` is the last."""
+        ready = self._ready
+        if not ready:
+            if self.outcome is not None:
+                raise StopAsyncIteration
+            await self._pull()
+            if not ready:
+                raise StopAsyncIteration
+        event = ready.popleft()
+        for edit in self._on_event:
+            event = edit(event)
+        self._transcript.record(event)
+        return event
+
+    async def completion(self) -> Completion:
+        """Read what is left and give the whole answer.
+
+        Raises:
+            LLMError: The answer broke off; `partial` holds what had come.
+            ModelResponseInvalidError: The response was closed before its end.
+        """
+        async for _ in self:
+            pass
+        if self.outcome != COMPLETED:
+            msg = "the response was closed before its end"
+            raise ModelResponseInvalidError(msg, partial=self._completion(), backend_fault=False)
+        return self._completion()
+
+    async def result(self) -> object:
+        """Read to the end and give the value of an operation that is no chat."""
+        value: object = None
+        async for event in self:
+            if isinstance(event, Result):
+                value = event.value
+        return value
+
+    async def _open(self) -> None:
+        """Read up to the commit, telling the observers of the content that is held back meanwhile."""
+        whole = not self.request.stream
+        while self.outcome is None:
+            batch = await self._body.receive()
+            if has_content(batch):
+                self.request.tell(CONTENT_SEEN)
+            if self._take(self._assembler.feed(batch)) and not whole:
+                return
+
+    async def _pull(self) -> None:
+        """Receive until something can be handed over or the body ended."""
+        seconds = self._limit.seconds() if self._limit else None
+        try:
+            if seconds is None:
+                await self._receive()
+            else:
+                async with asyncio.timeout(seconds) as scope:
+                    await self._receive()
+        except TimeoutError as exc:
+            if seconds is None or not scope.expired() or self._limit is None:
+                raise self._fail(exc) from exc
+            raise self._fail(self._limit.error()) from exc
+        except Exception as exc:
+            error = self._fail(exc)
+            if error is exc:
+                raise
+            raise error from exc
+        except BaseException:
+            self._settle(ABANDONED)
+            raise
+
+    async def _receive(self) -> None:
+        """Read batches until one brings what the caller may see, or the end."""
+        while self.outcome is None:
+            events = self._assembler.feed(await self._body.receive())
+            if self._take(events):
+                return
+
+    def _take(self, events: Sequence[Event]) -> bool:
+        """Queue the events; settle if they end the answer. True if the caller may see one of them."""
+        self._ready.extend(events)
+        if events and type(events[-1]) is Finish:
+            self._settle(COMPLETED)
+        return any(type(event) is not UsageEvent for event in events)
+
+    # Ending ...
+
+    def close(self) -> None:
+        """End the response now; abandoned, if it was still open. Plain, and safe to repeat."""
+        self._settle(ABANDONED)
+
+    async def __aenter__(self) -> Self:
+        """The response itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close it: whatever the caller raised is not the backend's fault."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Settle first and warn second: under an error filter the warning raises."""
+        if getattr(self, "outcome", COMPLETED) is None:
+            self._settle(ABANDONED)
+            warnings.warn(f"{self!r} was dropped without being closed", ResourceWarning, stacklevel=2)
+
+    def _fail(self, exc: Exception) -> Exception:
+        """Translate, attach what had come, settle."""
+        for translate in self._on_error:
+            exc = translate(exc)
+        if isinstance(exc, LLMError):
+            for event in self._ready:
+                self._transcript.record(event)
+            if exc.partial is None and self._transcript:
+                exc.partial = self._completion()
+        self._ready.clear()
+        self._settle(Outcome.of(exc))
+        return exc
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        self._body.close()
+        accounts, self._on_settle = self._on_settle, []
+        for account in accounts:
+            account(outcome)
+
+    def _completion(self) -> Completion:
+        return self._transcript.completion(
+            model=self.info.model or self.request.model,
+            backend=self.info.backend,
+            request_id=self.info.request_id,
+            raw=self.info.raw,
+            attempts=max(1, count_attempts(self.trace)),
+            trace=tuple(self.trace),
+            sent=self.request.messages,
+            pruned=self.pruned,
+        )
+
+
+async def commit(body: Body, request: Request) -> Response:
+    """Open the response that every transport returns: read up to the commit.
+
+    For `stream=False` that is the last event, for `stream=True` the first that may be handed over. A failure on
+    the way closes the body and is raised as the body raised it.
+    """
+    response = Response(body, request)
+    try:
+        await response._open()  # noqa: SLF001 - the other half of the class
+    except Exception as exc:
+        error = response._fail(exc)  # noqa: SLF001
+        if error is exc:
+            raise
+        raise error from exc
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+async def observe(call: Awaitable[Response], account: Callable[[Outcome], None]) -> Response:
+    """Await a call and have `account` told exactly once how it ended, whole or streamed.
+
+    Accounting stages are two lines with it::
+
+        lease = circuit.enter(now)
+        return await observe(call_next(request), lease.settle)
+    """
+    try:
+        response = await call
+    except BaseException as exc:
+        account(Outcome.of(exc))
+        raise
+    response.on_settle(account)
+    return response
+
+
+__all__ = [
+    "ABANDONED",
+    "COMPLETED",
+    "Body",
+    "Limit",
+    "Outcome",
+    "OutcomeKind",
+    "Response",
+    "ResponseInfo",
+    "commit",
+    "observe",
+]
