@@ -11,6 +11,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+import math
 import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -116,7 +117,7 @@ class Response:
         self._assembler = Assembler(tool_deltas=request.extensions.get("tool_deltas", False))
         self._transcript = Transcript()
         self._ready: deque[Event] = deque()
-        self._limit: Limit | None = None
+        self._limits: list[Limit] = []
         self._on_event: list[Callable[[Event], Event]] = []
         self._on_error: list[Callable[[Exception], Exception]] = []
         self._on_settle: list[Callable[[Outcome], None]] = []
@@ -144,8 +145,8 @@ class Response:
             account(self.outcome)
 
     def limit(self, limit: Limit) -> None:
-        """Bound the time of every pull from here on."""
-        self._limit = limit
+        """Bound the time of every pull from here on; the tightest of several limits counts."""
+        self._limits.append(limit)
 
     # Reading ...
 
@@ -202,25 +203,30 @@ class Response:
 
     async def _pull(self) -> None:
         """Receive until something can be handed over or the body ended."""
-        seconds = self._limit.seconds() if self._limit else None
+        seconds, limit = self._tightest()
         try:
-            if seconds is None:
+            if limit is None:
                 await self._receive()
             else:
                 async with asyncio.timeout(seconds) as scope:
                     await self._receive()
-        except TimeoutError as exc:
-            if seconds is None or not scope.expired() or self._limit is None:
-                raise self._fail(exc) from exc
-            raise self._fail(self._limit.error()) from exc
         except Exception as exc:
-            error = self._fail(exc)
+            overrun = limit is not None and isinstance(exc, TimeoutError) and scope.expired()
+            error = self._fail(limit.error() if limit is not None and overrun else exc)
             if error is exc:
                 raise
             raise error from exc
         except BaseException:
             self._settle(ABANDONED)
             raise
+
+    def _tightest(self) -> tuple[float, Limit | None]:
+        tightest, chosen = math.inf, None
+        for limit in self._limits:
+            seconds = limit.seconds()
+            if seconds is not None and seconds < tightest:
+                tightest, chosen = seconds, limit
+        return tightest, chosen
 
     async def _receive(self) -> None:
         """Read batches until one brings what the caller may see, or the end."""

@@ -1,0 +1,254 @@
+"""AsyncClient: the pipeline behind the calls that people make."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+
+import aiohttp
+import attrs
+
+from .clock import SYSTEM_CLOCK, Clock
+from .errors import ModelInvalidRequestError
+from .models import Completion, Embeddings, Message, ModelInfo, Request
+from .options import build_request, conversation
+from .pipeline import Middleware, Pipeline, Transport, name_of
+from .presets import StackOptions, create_transport, standard_stack
+from .response import Outcome, Response
+from .tokens import TokenTracker
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .transports import ApiKey
+
+GRACE = 5.0
+
+
+class AsyncClient:
+    """Calls a backend through a stack of stages.
+
+    Args:
+        backend: A name (`"lmstudio"`, `"llamacpp"`, `"llamafile"`, `"openai"`, `"openai-compatible"`, `"offline"`).
+        model: The model to ask for; empty lets the backend choose.
+        base_url: Where the backend is, as its own users write it; default: where it usually is.
+        api_key: A string, or a function (sync or async) asked before each attempt; default: the environment's.
+        headers: Sent with each request.
+        query: Added to each URL.
+        connector: An aiohttp connector to use.
+        session: An aiohttp session to use; it is not closed.
+        transport: A transport of one's own, instead of `backend` and the options above.
+        middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
+        options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`.
+
+    Each call takes `system`, `model`, `deadline`, `max_retries`, `initial_backoff`, `first_token_timeout`,
+    `idle_timeout`, `attempt_timeout`, `tool_deltas`, `extra_headers`, `extra_query`, `extra_body` (times in
+    seconds). All other keywords (`temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `tools`, `tool_choice`,
+    `functions`, `function_call`, `response_format`, ...) go into the body untouched.
+
+    Raises:
+        LLMError: From every call; see the error codes.
+    """
+
+    def __init__(
+        self,
+        backend: str | None = None,
+        *,
+        model: str = "",
+        base_url: str | None = None,
+        api_key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        session: aiohttp.ClientSession | None = None,
+        transport: Transport | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        **options: Unpack[StackOptions],
+    ) -> None:
+        backend_options = {
+            "base_url": base_url,
+            "api_key": api_key,
+            "headers": headers,
+            "query": query,
+            "connector": connector,
+            "session": session,
+        }
+        if transport is None:
+            if backend is None:
+                msg = 'name a backend (AsyncClient("lmstudio")) or give a transport'
+                raise TypeError(msg)
+            transport = create_transport(backend, model=model or None, **backend_options)
+        elif backend is not None or any(value is not None for value in backend_options.values()):
+            msg = "a transport brings its own backend, base_url, api_key, headers, query, connector and session"
+            raise TypeError(msg)
+        if middleware is None:
+            middleware = standard_stack(backend=name_of(transport), **options)
+        elif options:
+            msg = f"{min(options)} is an option of the standard stack: set it on the stages in `middleware`"
+            raise TypeError(msg)
+        self.transport = transport
+        self.model = model
+        self.pipeline = Pipeline(middleware, transport)
+        self._clock: Clock = options.get("clock", SYSTEM_CLOCK)
+        self._calls = _Calls()
+
+    def __repr__(self) -> str:
+        """The backend and the model; never the key."""
+        return f"<AsyncClient {name_of(self.transport)} model={self.model!r}>"
+
+    # Calling ...
+
+    async def complete(
+        self, prompt: str | Sequence[Message], *, system: str | None = None, **options: object
+    ) -> Completion:
+        """Ask, and wait for the whole answer.
+
+        Args:
+            prompt: A text, or a conversation in OpenAI's shape.
+            system: A system message to put first.
+            options: See the class.
+        """
+        request = self._request(conversation(prompt, system), stream=False, options=options)
+        response = await self.send(request)
+        return await response.completion()
+
+    def stream(
+        self, prompt: str | Sequence[Message], *, system: str | None = None, **options: object
+    ) -> Streaming:
+        """Ask, and read the answer while it is written: `async with llm.stream(...) as response: async for ...`."""
+        return Streaming(self, self._request(conversation(prompt, system), stream=True, options=options))
+
+    async def generate(self, prompt: str, **options: object) -> str:
+        """The answer's text to a prompt."""
+        return (await self.complete(prompt, **options)).text  # type: ignore[arg-type] # `system` may be among them
+
+    async def generate_with_context(
+        self, prompt: str, context: Sequence[Message], **options: object
+    ) -> str:
+        """The answer's text to a prompt that follows a conversation."""
+        messages = [*context, {"role": "user", "content": prompt}]
+        return (await self.complete(messages, **options)).text  # type: ignore[arg-type]
+
+    async def embed(self, texts: str | Sequence[str], *, model: str | None = None, **params: object) -> Embeddings:
+        """Vectors for one text or many."""
+        inputs = [texts] if isinstance(texts, str) else list(texts)
+        if not inputs:
+            msg = "nothing to embed: give at least one text"
+            raise ModelInvalidRequestError(msg)
+        request = Request("embed", model=model or self.model, params={"input": inputs, **params})
+        return cast("Embeddings", await (await self.send(request)).result())
+
+    async def models(self) -> list[ModelInfo]:
+        """The models that the backend offers."""
+        return cast("list[ModelInfo]", await (await self.send(Request("models"))).result())
+
+    async def count_tokens(self, prompt: str | Sequence[Message], *, model: str | None = None) -> int:
+        """The tokens of a text or a conversation: by the backend's own tokenizer, else the best local one."""
+        count = getattr(self.transport, "count_tokens", None)
+        if count is not None:
+            return int(await count(prompt))
+        tracker = TokenTracker(model or self.model or "gpt-4o")
+        if isinstance(prompt, str):
+            return tracker.count_tokens(prompt)
+        return tracker.count_conversation_tokens(prompt)
+
+    async def send(self, request: Request) -> Response:
+        """Send a request through the pipeline; the caller closes the response.
+
+        Raises:
+            LLMError: What went wrong.
+            RuntimeError: The client is closed.
+        """
+        return await self._calls.run(self.pipeline, request)
+
+    def _request(
+        self, messages: Sequence[Message], *, stream: bool, options: Mapping[str, object]
+    ) -> Request:
+        return build_request(messages, stream, options, model=self.model, clock=self._clock)
+
+    # Lifecycle ...
+
+    async def aclose(self, *, grace: float = GRACE) -> None:
+        """Refuse new calls, let the running ones finish for `grace` seconds, end the rest, close the connections."""
+        try:
+            await self._calls.drain(grace)
+        finally:
+            await self.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+
+@attrs.frozen
+class Streaming:
+    """A streamed call, not begun yet: enter it to send it."""
+
+    _client: AsyncClient
+    _request: Request
+    _opened: list[Response] = attrs.field(factory=list, init=False, repr=False)
+
+    async def __aenter__(self) -> Response:
+        """Send the request; returns at the first content."""
+        response = await self._client.send(self._request)
+        self._opened.append(response)
+        return response
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close the response: what was not read is abandoned."""
+        self._opened.pop().close()
+
+
+@attrs.define
+class _Calls:
+    """The calls that run, so that closing can wait for them and end them."""
+
+    _opening: set[asyncio.Task[Any]] = attrs.field(factory=set)
+    _open: dict[Response, asyncio.Task[Any] | None] = attrs.field(factory=dict)
+    _closed: bool = False
+
+    async def run(self, pipeline: Pipeline, request: Request) -> Response:
+        if self._closed:
+            msg = "the client is closed: make a new one"
+            raise RuntimeError(msg)
+        task = asyncio.current_task()
+        if task is None:  # pragma: no cover - asyncio always has one here
+            return await pipeline(request)
+        self._opening.add(task)
+        try:
+            response = await pipeline(request)
+        finally:
+            self._opening.discard(task)
+        if response.outcome is None:
+            self._open[response] = task
+
+            def forget(_: Outcome) -> None:
+                self._open.pop(response, None)
+
+            response.on_settle(forget)
+        return response
+
+    async def drain(self, grace: float) -> None:
+        self._closed = True
+        current = asyncio.current_task()
+        for response, owner in list(self._open.items()):
+            if owner is current or owner is None or owner.done():
+                response.close()  # nobody else can read it to its end
+        others = {*self._opening, *filter(None, self._open.values())} - {current}
+        if others and grace > 0:
+            await asyncio.wait(others, timeout=grace)
+        for task in self._opening - {current}:
+            task.cancel()
+        for response in list(self._open):
+            response.close()
+
+

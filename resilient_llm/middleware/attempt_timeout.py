@@ -1,0 +1,123 @@
+"""AttemptTimeout: how long a single attempt may be silent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import attrs
+
+from resilient_llm.clock import SYSTEM_CLOCK, Clock
+from resilient_llm.errors import ModelTimeoutError
+from resilient_llm.events import ContentSeen, Notice
+from resilient_llm.validators import optional_positive
+
+if TYPE_CHECKING:
+    from resilient_llm.models import Request
+    from resilient_llm.pipeline import Handler
+    from resilient_llm.response import Response
+
+FAIR_CHANCE = 5.0
+"""Seconds; an attempt that the deadline gave less does not count against the backend."""
+
+
+@attrs.frozen(kw_only=True)
+class AttemptTimeout:
+    """Bound each attempt, and turn a hang into `MODEL_TIMEOUT`. Belongs inside the breaker, which counts it.
+
+    Content is what counts, not bytes: comments and pings do not feed the timers, while fragments of a tool call
+    that is still held back do. What is left of the deadline bounds every limit.
+
+    Args:
+        first_token: Seconds to the first content of a stream; None: no limit.
+        idle: Seconds between contents of a stream.
+        whole: Seconds for one attempt at an answer that comes whole.
+        clock: Time.
+
+    A call's own `first_token_timeout`, `idle_timeout` and `attempt_timeout` win; `attempt_timeout` bounds a
+    stream's attempt up to its first content as well.
+    """
+
+    role = "attempt_timeout"
+
+    first_token: float | None = attrs.field(default=60.0, validator=optional_positive)
+    idle: float | None = attrs.field(default=30.0, validator=optional_positive)
+    whole: float | None = attrs.field(default=600.0, validator=optional_positive)
+    clock: Clock = attrs.field(default=SYSTEM_CLOCK, repr=False)
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        """Bound the time to the commit, and hand the idle limit to the response."""
+        limit = _Limit(self, request)
+        seconds = limit.until_commit()
+        if seconds is None:
+            response = await call_next(limit.watching(request, None))
+        else:
+            try:
+                async with asyncio.timeout(seconds) as scope:
+                    response = await call_next(limit.watching(request, scope))
+            except TimeoutError as exc:
+                if not scope.expired():
+                    raise
+                raise limit.error() from exc
+        if response.outcome is None:
+            response.limit(limit)
+        return response
+
+
+class _Limit:
+    """The limits of one attempt; the response asks it before each pull."""
+
+    __slots__ = ("_clock", "_deadline", "_idle", "_in_force", "_model", "_seen", "_short", "_start", "_what")
+
+    def __init__(self, stage: AttemptTimeout, request: Request) -> None:
+        options = request.extensions
+        self._clock = stage.clock
+        self._deadline = request.deadline
+        self._idle = options.get("idle_timeout", stage.idle) if request.stream else None
+        self._model = request.model or None
+        self._seen = False
+        self._short = False
+        self._in_force: float | None = None
+        if request.stream:
+            self._what = "no content came"
+            default = options.get("attempt_timeout", stage.first_token)
+            self._start = options.get("first_token_timeout", default)
+        else:
+            self._what = "no answer came"
+            self._start = options.get("attempt_timeout", stage.whole)
+
+    def until_commit(self) -> float | None:
+        return self._bounded(self._start)
+
+    def seconds(self) -> float | None:
+        """The idle limit, or less if the deadline is nearer."""
+        self._what = "the stream stalled: no content came"
+        return self._bounded(self._idle)
+
+    def error(self) -> ModelTimeoutError:
+        """The hang as an error: neutral for the breaker if the deadline left the backend no fair chance."""
+        fault = False if self._short else None
+        return ModelTimeoutError(
+            f"{self._what} for {self._in_force:g} s", model=self._model, backend_fault=fault
+        )
+
+    def watching(self, request: Request, scope: asyncio.Timeout | None) -> Request:
+        """Have content that is held back move the limit on: from the first token's to the idle one."""
+        if scope is None or not request.stream:
+            return request
+
+        def seen(notice: Notice) -> None:
+            if isinstance(notice, ContentSeen) and not scope.expired():
+                seconds = self.seconds()
+                scope.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+        return attrs.evolve(request, observers=(*request.observers, seen))
+
+    def _bounded(self, limit: float | None) -> float | None:
+        if self._deadline is not None:
+            left = max(0.0, self._deadline - self._clock.monotonic())
+            if limit is None or left < limit:
+                self._short = left < FAIR_CHANCE
+                limit = left
+        self._in_force = limit
+        return limit

@@ -1,0 +1,116 @@
+"""Logging: one event per attempt and one per call, through the standard library's logger `resilient_llm`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import structlog
+
+from resilient_llm.clock import SYSTEM_CLOCK, Clock
+from resilient_llm.errors import LLMError
+from resilient_llm.events import Notice, Waiting
+from resilient_llm.models import Attempt, PruneReport
+from resilient_llm.response import Outcome, OutcomeKind, observe
+
+if TYPE_CHECKING:
+    from resilient_llm.models import Request
+    from resilient_llm.pipeline import Handler
+    from resilient_llm.response import Response
+
+logger = logging.getLogger("resilient_llm")
+logger.addHandler(logging.NullHandler())
+
+
+def _render(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, dict[str, Any]]]:
+    """Give plain logging a readable line, and structured handlers the fields (`record.llm`)."""
+    name = event.pop("event")
+    fields = {key: value for key, value in event.items() if value is not None}
+    line = " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
+    return (line.replace("%", "%%"),), {"extra": {"llm": {"event": name, **fields}}}
+
+
+log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+    logger,
+    processors=[structlog.contextvars.merge_contextvars, _render],
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+
+
+class Logging:
+    """Log what happens to each call; never a prompt, an answer or a key.
+
+    Silent until the application configures logging for `resilient_llm`: then `INFO` shows calls, retries and
+    pruning, `DEBUG` every attempt, `WARNING` only what went wrong. Fields bound with
+    `structlog.contextvars.bind_contextvars` come along.
+
+    Events: `llm.call` (at its end), `llm.attempt`, `llm.wait`, `llm.pruned`.
+    """
+
+    role = "logging"
+
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        """Log the call, if anyone listens."""
+        if not logger.isEnabledFor(logging.WARNING) or not _heard():
+            return await call_next(request)
+        call = _Call(request, self._clock)
+        request = attrs.evolve(request, observers=(*request.observers, call.notice))
+        return await observe(call_next(request), call.settled)
+
+
+def _heard() -> bool:
+    """Does any handler but our own NullHandler listen? An application that configured nothing pays nothing."""
+    return len(logger.handlers) > 1 or (logger.propagate and bool(logging.getLogger().handlers))
+
+
+class _Call:
+    def __init__(self, request: Request, clock: Clock) -> None:
+        self._log = log.bind(operation=request.operation, model=request.model or None, stream=request.stream)
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._attempts = 0
+
+    def notice(self, notice: Notice) -> None:
+        match notice:
+            case Attempt(error=None):
+                self._attempts += 1
+                self._log.debug("llm.attempt", **_attempt(notice))
+            case Attempt(error=error):
+                self._attempts += 1
+                self._log.info("llm.attempt", **_attempt(notice), code=str(error.code), status=error.status)
+            case Waiting():
+                self._log.info("llm.wait", seconds=round(notice.seconds, 3), code=str(notice.error.code))
+            case PruneReport():
+                self._log.info("llm.pruned", **attrs.asdict(notice))
+            case _:
+                pass
+
+    def settled(self, outcome: Outcome) -> None:
+        fields: dict[str, Any] = {
+            "outcome": str(outcome.kind),
+            "duration": round(self._clock.monotonic() - self._started, 6),
+            "attempts": self._attempts,
+        }
+        if isinstance(outcome.error, LLMError):
+            fields |= {"code": str(outcome.error.code), "request_id": outcome.error.request_id}
+        elif outcome.error is not None:
+            fields["error"] = type(outcome.error).__name__
+        level = logging.WARNING if outcome.kind is OutcomeKind.FAILED else logging.INFO
+        self._log.log(level, "llm.call", **fields)
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "backend": attempt.backend,
+        "duration": round(attempt.duration, 6),
+        "waited": round(attempt.waited, 3),
+    }

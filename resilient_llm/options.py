@@ -1,0 +1,130 @@
+"""From a call's arguments to a request: which keywords are options of a stage and which belong to the body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .clock import Clock
+from .errors import ModelInvalidRequestError
+from .models import Extensions, Message, Request
+
+
+def conversation(prompt: str | Sequence[Message], system: str | None = None) -> Sequence[Message]:
+    """The messages of a prompt: a text becomes one user message; a conversation is taken as it is.
+
+    Raises:
+        ModelInvalidRequestError: There is no message, or one that is none; its index is named.
+    """
+    if isinstance(prompt, str):
+        messages: Sequence[Message] = [{"role": "user", "content": prompt}]
+    else:
+        messages = prompt
+        _check(messages)
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+def _check(messages: Sequence[Message]) -> None:
+    if not isinstance(messages, Sequence) or isinstance(messages, bytes):
+        msg = f"messages must be a text or a list of messages, not {type(messages).__name__}"
+        raise ModelInvalidRequestError(msg)
+    if not messages:
+        msg = "messages is empty: there is nothing to answer"
+        raise ModelInvalidRequestError(msg)
+    for place, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            msg = f"messages[{place}] must be a mapping with a role, not {type(message).__name__}"
+            raise ModelInvalidRequestError(msg)
+        if not isinstance(message.get("role"), str):
+            msg = f"messages[{place}] has no role; accepted are system, developer, user, assistant, tool, function"
+            raise ModelInvalidRequestError(msg)
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{name} must be a number of seconds, not {value!r}"
+        raise ModelInvalidRequestError(msg)
+    if not value > 0 or not math.isfinite(value):
+        msg = f"{name} must be a finite number of seconds above 0, not {value!r}"
+        raise ModelInvalidRequestError(msg)
+    return value
+
+
+def _limit(name: str, value: object) -> float | None:
+    return None if value is None else _seconds(name, value)
+
+
+def _retries(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = f"{name} must be a whole number of 0 or more, not {value!r}"
+        raise ModelInvalidRequestError(msg)
+    return value
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        msg = f"{name} must be a mapping, not {type(value).__name__}"
+        raise ModelInvalidRequestError(msg)
+    return value
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, not {value!r}"
+        raise ModelInvalidRequestError(msg)
+    return value
+
+
+_EXTENSIONS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
+    "attempt_timeout": ("attempt_timeout", _limit),
+    "first_token_timeout": ("first_token_timeout", _limit),
+    "idle_timeout": ("idle_timeout", _limit),
+    "initial_backoff": ("initial_backoff", _seconds),
+    "max_retries": ("max_retries", _retries),
+    "tool_deltas": ("tool_deltas", _boolean),
+    "extra_headers": ("headers", _mapping),
+    "extra_query": ("query", _mapping),
+    "extra_body": ("body", _mapping),
+}
+
+
+def build_request(
+    messages: Sequence[Message], stream: bool, options: Mapping[str, object], *, model: str, clock: Clock
+) -> Request:
+    """A chat request from a call's keywords. Options that are None are taken as not given.
+
+    Raises:
+        ModelInvalidRequestError: An option of the wrong type or out of range.
+    """
+    if not options:
+        return Request("chat", messages, model, stream)
+    extensions: dict[str, object] = {}
+    params: dict[str, Any] = {}
+    deadline = None
+    for name, value in options.items():
+        if name in _EXTENSIONS:
+            key, check = _EXTENSIONS[name]
+            extensions[key] = check(name, value)
+        elif name == "deadline":
+            deadline = None if value is None else clock.monotonic() + _seconds(name, value)
+        elif name == "model":
+            model = _model(value) or model
+        elif name == "recovery":
+            _recovery(value)
+        elif value is not None:
+            params[name] = value
+    return Request("chat", messages, model, stream, params, deadline, 1, Extensions(**extensions))  # type: ignore[typeddict-item]
+
+
+def _model(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        msg = f"model must be a string, not {value!r}"
+        raise ModelInvalidRequestError(msg)
+    return value or ""
+
+
+def _recovery(value: object) -> None:
+    if value != "raise":
+        msg = f"recovery must be 'raise', not {value!r}: no stage of this stack restarts or resumes streams"
+        raise ModelInvalidRequestError(msg)

@@ -1,0 +1,160 @@
+"""How long to wait before the next attempt.
+
+The schedules are `backoff`'s wait generators, driven by its protocol (a first `send(None)`, then one `send` per
+wait). Server delays are floors: see Brooker, "Exponential Backoff And Jitter" (AWS, 2015) for the jitter, and
+meltano/sdk#1477 for what happens when a server's delay is jittered downwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, TypeAlias
+
+import attrs
+import backoff
+
+from resilient_llm.errors import ErrorCode, LLMError
+from resilient_llm.validators import count, non_negative
+
+WaitGenerator: TypeAlias = Callable[[], Generator[float, Any, None]]
+"""A wait generator of `backoff`, its options bound with `functools.partial`."""
+
+Jitter: TypeAlias = Callable[[float], float]
+"""One of `backoff`'s jitter functions, or any function from a wait to a wait."""
+
+Uniform: TypeAlias = Callable[[float, float], float]
+"""A draw from an interval, such as `random.Random().uniform`."""
+
+STANDARD_WAIT: WaitGenerator = partial(backoff.expo, base=2, factor=0.5, max_value=30)
+LOADING_POLL = 1.0
+
+
+def decorrelated(
+    *, uniform: Uniform, base: float = 0.5, max_value: float = 30.0
+) -> Generator[float, Any, None]:
+    """Decorrelated jitter as a wait generator: each wait is drawn between `base` and three times the last.
+
+    Finishes contended work sooner than full jitter, for a few more calls (AWS, 2015). Use it without a further
+    jitter: `Retry(wait=partial(decorrelated, uniform=rng.uniform), jitter=None)`.
+    """
+    yield 0.0  # the protocol's first send
+    wait = base
+    while True:
+        wait = min(max_value, uniform(base, 3 * wait))
+        yield wait
+
+
+def server_delay(delay: float, uniform: Uniform) -> float:
+    """A wait no shorter than the server asked, spread over a further quarter second, or 10 %."""
+    return delay + uniform(0.0, max(0.25, 0.1 * delay))
+
+
+def jittered(wait: float, jitter: Jitter | None, uniform: Uniform) -> float:
+    """Apply a jitter; backoff's own two draw from `uniform` instead of the module-wide generator they use."""
+    if jitter is None:
+        return wait
+    if jitter is backoff.full_jitter:
+        return uniform(0.0, wait)
+    if jitter is backoff.random_jitter:
+        return wait + uniform(0.0, 1.0)
+    return jitter(wait)
+
+
+@attrs.frozen
+class GiveUp:
+    """No further attempt; `reason` is for the error's notes, empty where the error speaks for itself."""
+
+    reason: str = ""
+    deadline: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When to call again, and after how long.
+
+    Args:
+        max_retries: Attempts after the first.
+        wait: The schedule, in seconds.
+        jitter: Applied to the schedule, never to a server's delay.
+        max_server_delay: A server that asks for more seconds than this ends the loop at once.
+        loading_timeout: Seconds for which a loading model is polled, once a second, without counting retries.
+    """
+
+    max_retries: int = attrs.field(default=3, validator=count)
+    wait: WaitGenerator = attrs.field(default=STANDARD_WAIT, validator=attrs.validators.is_callable())
+    jitter: Jitter | None = attrs.field(
+        default=backoff.full_jitter, validator=attrs.validators.optional(attrs.validators.is_callable())
+    )
+    max_server_delay: float = attrs.field(default=60.0, validator=non_negative)
+    loading_timeout: float = attrs.field(default=600.0, validator=non_negative)
+
+
+class Schedule:
+    """The retry state of one call: asked after each failure, answers with a wait or a reason to give up.
+
+    Args:
+        policy: What is allowed.
+        started: When the call began, in monotonic seconds.
+        deadline: When it must be over, or None.
+        uniform: Where random draws come from.
+        initial: The first wait of this call's schedule before jitter; scales all of it. None: as the policy says.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        started: float,
+        deadline: float | None,
+        uniform: Uniform,
+        initial: float | None = None,
+    ) -> None:
+        self.policy = policy
+        self.retries = 0
+        self._started = started
+        self._deadline = deadline
+        self._uniform = uniform
+        self._initial = initial
+        self._scale = 1.0 if initial is None else 0.0
+        self._waits: Generator[float, Any, None] | None = None
+
+    def after(self, error: LLMError, now: float) -> float | GiveUp:
+        """The seconds to wait before the next attempt, or why there is none."""
+        if not error.retryable:
+            return GiveUp()
+        if error.retry_after is not None and error.retry_after > self.policy.max_server_delay:
+            return GiveUp(f"the wait is longer than max_server_delay={self.policy.max_server_delay:g} s")
+        if error.code is ErrorCode.MODEL_LOADING:
+            wait: float | GiveUp = self._poll(error, now)
+        elif self.retries >= self.policy.max_retries:
+            return GiveUp()
+        else:
+            wait = self._next(error)
+            self.retries += 1
+        if isinstance(wait, GiveUp):
+            return wait
+        if self._deadline is not None and now + wait >= self._deadline:
+            return GiveUp(f"the next attempt, in {wait:.2f} s, would begin after the deadline", deadline=True)
+        return wait
+
+    def _poll(self, error: LLMError, now: float) -> float | GiveUp:
+        if now - self._started >= self.policy.loading_timeout:
+            return GiveUp(f"still loading after {self.policy.loading_timeout:g} s")
+        if error.retry_after is not None:
+            return server_delay(error.retry_after, self._uniform)
+        return LOADING_POLL
+
+    def _next(self, error: LLMError) -> float | GiveUp:
+        if self._waits is None:
+            self._waits = self.policy.wait()
+            self._waits.send(None)
+        try:
+            wait = self._waits.send(error)
+        except StopIteration:
+            return GiveUp("the wait generator ended")
+        if self._initial is not None and not self._scale:
+            self._scale = self._initial / wait if wait > 0 else 1.0
+        if error.retry_after is not None:
+            return server_delay(error.retry_after, self._uniform)
+        return max(0.0, jittered(wait * self._scale, self.policy.jitter, self._uniform))

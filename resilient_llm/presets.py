@@ -1,0 +1,127 @@
+"""The standard stack, and the backends by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, Unpack
+
+import backoff
+
+from .clock import SYSTEM_CLOCK, Clock
+from .errors import ModelInvalidRequestError
+from .middleware import AttemptTimeout, CircuitBreaker, Deadline, ErrorClassifier, Logging, Retry, TokenBudget
+from .pipeline import Middleware, Transport
+from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
+from .policy.retry_budget import RetryBudget
+from .transports import (
+    LlamaCppTransport,
+    LMStudioTransport,
+    OfflineTransport,
+    OpenAICompatibleTransport,
+    OpenAITransport,
+)
+
+
+class StackOptions(TypedDict, total=False):
+    """The options of `standard_stack`, which `AsyncClient` takes too. Times in seconds; None: no limit.
+
+    `max_retries` (3), `wait`, `jitter`, `max_server_delay` (60), `retry_budget` (one of its own): see `Retry`.
+    `deadline` (600): see `Deadline`. `first_token_timeout` (60), `idle_timeout` (30), `attempt_timeout` (600): see
+    `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or None for none. `token_budget`: a `TokenBudget`
+    of one's own, or None for none. `context_window`: the model's window in tokens, where no one else knows it.
+    `clock`, `rng`: time and chance, for tests.
+    """
+
+    max_retries: int
+    wait: WaitGenerator
+    jitter: Jitter | None
+    max_server_delay: float
+    retry_budget: RetryBudget | None
+    deadline: float | None
+    first_token_timeout: float | None
+    idle_timeout: float | None
+    attempt_timeout: float | None
+    breaker: CircuitBreaker | None
+    token_budget: TokenBudget | None
+    context_window: int | None
+    clock: Clock
+    rng: random.Random
+
+
+def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
+    """The stages that a call should pass, outermost first; a plain list, to be edited like one.
+
+    Logging, Deadline, TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier.
+
+    Args:
+        backend: The transport's name, for errors.
+        options: See `StackOptions`.
+
+    Raises:
+        TypeError: An option that does not exist.
+        ValueError: A value out of range.
+    """
+    unknown = options.keys() - StackOptions.__annotations__.keys()
+    if unknown:
+        msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
+        raise TypeError(msg)
+    clock = options.get("clock", SYSTEM_CLOCK)
+    retry = _retry(options, clock)
+    breaker = options["breaker"] if "breaker" in options else CircuitBreaker(clock=clock)
+    budget = (
+        options["token_budget"]
+        if "token_budget" in options
+        else TokenBudget(context_window=options.get("context_window"))
+    )
+    timeout = AttemptTimeout(
+        first_token=options.get("first_token_timeout", 60.0),
+        idle=options.get("idle_timeout", 30.0),
+        whole=options.get("attempt_timeout", 600.0),
+        clock=clock,
+    )
+    stack: list[Middleware] = [Logging(clock=clock), Deadline(options.get("deadline", 600.0), clock=clock)]
+    if budget is not None:
+        stack.append(budget)
+    stack.append(retry)
+    if breaker is not None:
+        stack += [breaker.peek, breaker]
+    return [*stack, timeout, ErrorClassifier(backend=backend, clock=clock)]
+
+
+def _retry(options: StackOptions, clock: Clock) -> Retry:
+    budget = options["retry_budget"] if "retry_budget" in options else RetryBudget()
+    return Retry(
+        max_retries=options.get("max_retries", 3),
+        wait=options.get("wait", STANDARD_WAIT),
+        jitter=options.get("jitter", backoff.full_jitter),
+        max_server_delay=options.get("max_server_delay", 60.0),
+        budget=budget,
+        clock=clock,
+        rng=options.get("rng"),
+    )
+
+
+BACKENDS: Mapping[str, Callable[..., Transport]] = {
+    "llamacpp": LlamaCppTransport,
+    "llamafile": LlamaCppTransport,
+    "lmstudio": LMStudioTransport,
+    "offline": OfflineTransport,
+    "openai": OpenAITransport,
+    "openai-compatible": OpenAICompatibleTransport,
+}
+"""The backends that `AsyncClient` knows by name."""
+
+
+def create_transport(backend: str, **options: Any) -> Transport:
+    """A transport by its backend's name; options that are None are left to the transport.
+
+    Raises:
+        ModelInvalidRequestError: An unknown name; the message lists the known ones.
+    """
+    try:
+        factory = BACKENDS[backend]
+    except (KeyError, TypeError):
+        msg = f"unknown backend {backend!r}; known are {', '.join(sorted(BACKENDS))}"
+        raise ModelInvalidRequestError(msg) from None
+    return factory(**{key: value for key, value in options.items() if value is not None})
