@@ -1,0 +1,33 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real", action="store_true", help="run the tests against a real llama.cpp server")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--real"):
+        return
+    skip = pytest.mark.skip(reason="needs a real server: nox -s real")
+    for item in items:
+        if "real" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, address or proxy of the machine leaks into a test."""
+    for name in list(os.environ):
+        if name.startswith(
+            ("OPENAI_", "ANTHROPIC_", "AZURE_OPENAI_", "OLLAMA_", "LMSTUDIO_", "LM_API_", "RESILIENT_LLM_")
+        ) and name not in {"RESILIENT_LLM_ERROR_CORPUS"}:
+            monkeypatch.delenv(name)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

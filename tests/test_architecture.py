@@ -1,0 +1,126 @@
+"""The rules that keep the code in shape, as tests."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "resilient_llm"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py"))
+
+ROWS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "models", "events", "clock", "validators"}),
+    frozenset({"policy", "wire", "tokens"}),
+    frozenset({"response", "pipeline", "composition"}),
+    frozenset({"middleware", "transports", "state", "testing"}),
+    frozenset({"client", "sync", "presets", "options", "settings", "integrations", "cli", "__init__"}),
+)
+SIDEWAYS = {"errors", "models", "events", "response", "pipeline", "composition", "client", "presets", "options"}
+"""Modules of one row that may know each other: single files, not packages."""
+
+PURE = {"policy", "wire", "tokens"}
+IMPURE = {"asyncio", "aiohttp", "structlog", "time", "random"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def row_of(part: str) -> int:
+    return next(row for row, parts in enumerate(ROWS) if part in parts)
+
+
+def imports_of(path: Path, *, typing_too: bool = False) -> set[str]:
+    """The dotted names that a module imports at run time, those of its own package made absolute."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(node)
+        for guard in ast.walk(tree)
+        if isinstance(guard, ast.If) and ast.unparse(guard.test) == "TYPE_CHECKING" and not typing_too
+        for node in ast.walk(guard)
+    }
+    package = ["resilient_llm", *path.relative_to(PACKAGE).parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {stem} if node.module else {f"{stem}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_upward_only(path: Path) -> None:
+    """A module imports from rows above its own, from its own package, or from a named neighbour."""
+    part = part_of(path)
+    for name in imports_of(path):
+        if not name.startswith("resilient_llm"):
+            continue
+        target = (name.split(".") + ["__init__"])[1]
+        if target in {part, "__init__"}:
+            continue
+        allowed = row_of(target) < row_of(part) or (
+            row_of(target) == row_of(part) and (part in SIDEWAYS or row_of(part) == len(ROWS) - 1)
+        )
+        assert allowed, f"{path.name} (row {row_of(part) + 1}) imports {name} (row {row_of(target) + 1})"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if part_of(path) in PURE], ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_pure_parts_know_no_clock_no_loop_no_socket(path: Path) -> None:
+    """Policies, codecs and counting take time and chance as arguments."""
+    assert not {name.split(".")[0] for name in imports_of(path)} & IMPURE
+
+
+def test_aiohttp_is_met_only_where_sockets_are() -> None:
+    """Only transports, integrations, testing and the client's signature import aiohttp."""
+    users = {part_of(path) for path in MODULES if "aiohttp" in {n.split(".")[0] for n in imports_of(path)}}
+    assert users <= {"transports", "integrations", "testing", "client"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_functions_stay_short(path: Path) -> None:
+    """No module is over 250 lines, no function over 40."""
+    text = path.read_text()
+    assert text.count("\n") <= 250
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno <= 40 + _docstring_lines(node), node.name
+
+
+def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        return (first.end_lineno or 0) - first.lineno + 1
+    return 0
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_test_says_what_it_holds_true(path: Path) -> None:
+    """Each test function has a docstring."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            assert ast.get_docstring(node), f"{path.name}: {node.name}"
+
+
+def test_importing_the_package_loads_no_extra_and_no_vocabulary() -> None:
+    """`import resilient_llm` loads neither an SDK, nor the command line's libraries, nor tiktoken."""
+    program = (
+        "import sys, resilient_llm\n"
+        "heavy = {'openai', 'anthropic', 'httpx', 'typer', 'rich', 'redis', 'tiktoken', 'requests', 'pydantic',"
+        " 'opentelemetry', 'xllamacpp', 'transformers', 'pytest'}\n"
+        "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() in {"[]", "['redis']"}  # aiobreaker imports redis where it is installed
