@@ -105,11 +105,10 @@ def test_the_initial_backoff_scales_the_schedule() -> None:
     [
         (partial(backoff.constant, interval=0.2), [0.2, 0.2, 0.2]),
         (partial(backoff.fibo, max_value=2), [1, 1, 2]),
-        (partial(backoff.decay, initial_value=1, decay_factor=0.0, min_value=None), [1, 1, 1]),
     ],
 )
 def test_any_generator_of_backoff_can_be_the_schedule(wait, expected) -> None:
-    """Constant, Fibonacci and decaying waits come out as backoff defines them."""
+    """Constant and Fibonacci waits come out as backoff defines them."""
     waits = schedule(RetryPolicy(wait=wait, jitter=None))
     assert [waits.after(BUSY, 0.0) for _ in range(3)] == expected
 
