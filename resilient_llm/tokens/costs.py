@@ -1,0 +1,182 @@
+"""What a chat message costs, given a measure of text: tokens for a count, bytes for an upper bound.
+
+The rule is the one that OpenAI's cookbook publishes: so much for each message, the tokens of every string
+field, one more for a name. It says nothing of calls, results, images and other makers' templates; those
+follow `Overheads`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+import attrs
+
+from resilient_llm.validators import count as whole_number
+
+if TYPE_CHECKING:
+    from resilient_llm.models import Message
+
+Measure: TypeAlias = Callable[[str], int]
+
+# The text of a content part, by the name of its field: OpenAI's, Anthropic's.
+_TEXT_FIELDS = ("text", "refusal", "thinking")
+
+
+@attrs.frozen
+class Overheads:
+    """What a chat template adds to the text, in tokens.
+
+    Args:
+        message: For each message, beside its role and content.
+        name: For a name, beside its text.
+        primer: Once, for the beginning of the answer.
+        call: For each tool call and each tool result block, beside its name and arguments.
+        function: For each function offered, beside its text.
+        tools: Once, if functions are offered.
+        schema_as_json: Does the model see a function's parameters as JSON text, not as OpenAI's shorter form?
+    """
+
+    message: int = 3
+    name: int = 1
+    primer: int = 3
+    call: int = 3
+    function: int = 7
+    tools: int = 12
+    schema_as_json: bool = False
+
+
+OPENAI = Overheads()
+"""Published for gpt-4o; nothing newer is published."""
+
+OPENAI_CL100K = Overheads(function=10)
+"""Published for gpt-4 and gpt-3.5-turbo."""
+
+UNKNOWN = Overheads(message=5, call=12, function=10, tools=350, schema_as_json=True)
+"""The larger of what ChatML, Llama 3 and Claude add; Claude's hidden instructions for tools take 346."""
+
+
+class MalformedMessageError(TypeError, ValueError):
+    """A message that no backend would take: it says which, and what is wrong with it.
+
+    Both a `TypeError` and a `ValueError`: whoever calls need not tell a wrong type from a wrong value.
+    """
+
+    def __init__(self, problem: str, subject: str = "message") -> None:
+        super().__init__(problem, subject)
+        self.problem = problem
+        self.subject = subject
+
+    def __str__(self) -> str:
+        """The place and the problem; never the message's text."""
+        return f"{self.subject}{self.problem}"
+
+    def at(self, index: int) -> MalformedMessageError:
+        """The same, naming the message's place in its conversation."""
+        return MalformedMessageError(self.problem, f"messages[{index}]")
+
+
+@attrs.frozen
+class MessageCosts:
+    """The cost of a message, of its parts and of its calls, in the unit of `measure`.
+
+    Args:
+        measure: The size of a text.
+        overheads: What the chat template adds.
+        image_tokens: What an image, and any other part that is no text, costs; its data is never counted.
+    """
+
+    measure: Measure
+    overheads: Overheads = OPENAI
+    image_tokens: int = attrs.field(default=1600, validator=whole_number)
+
+    def message(self, message: Message) -> int:
+        """One message, without the primer: costs add up.
+
+        Every string field counts, as the published rule has it; other fields that are not known do not.
+
+        Raises:
+            MalformedMessageError: It is no mapping, has no role, or a field has a type that cannot be sent.
+        """
+        if not isinstance(message, Mapping):
+            _reject("", "a mapping with a role", message)
+        if not isinstance(message.get("role"), str):
+            _reject('["role"]', "a string", message.get("role"))
+        total = self.overheads.message
+        for key, value in message.items():
+            if isinstance(value, str):
+                total += self.measure(value)
+                if key == "name":
+                    total += self.overheads.name
+            elif value is not None and (count := _FIELDS.get(key)):
+                total += count(self, value)
+        return total
+
+    def content(self, content: object, path: str = '["content"]') -> int:
+        """A string, or a list of parts."""
+        if isinstance(content, str):
+            return self.measure(content)
+        if content is None:
+            return 0
+        if not isinstance(content, list | tuple):
+            _reject(path, "a string, a list of parts or None", content)
+        return sum(self._part(part, f"{path}[{index}]") for index, part in enumerate(content))
+
+    def call(self, call: object, path: str = '["function_call"]') -> int:
+        """A call: its name and its arguments, as text or as the object that some backends take."""
+        if not isinstance(call, Mapping):
+            _reject(path, "a mapping", call)
+        inner = call.get("function", call.get("custom", call))
+        if not isinstance(inner, Mapping):
+            _reject(f'{path}["function"]', "a mapping", inner)
+        arguments = inner.get("arguments", inner.get("input"))
+        return self.overheads.call + self.json(inner.get("name")) + self.json(arguments)
+
+    def calls(self, calls: object) -> int:
+        """The calls of an assistant's message."""
+        if not isinstance(calls, list | tuple):
+            _reject('["tool_calls"]', "a list", calls)
+        return sum(self.call(call, f'["tool_calls"][{index}]') for index, call in enumerate(calls))
+
+    def json(self, value: object) -> int:
+        """A text as it is, anything else as JSON text, None as nothing."""
+        if value is None:
+            return 0
+        return self.measure(value if isinstance(value, str) else json_text(value))
+
+    def _part(self, part: object, path: str) -> int:
+        if isinstance(part, str):
+            return self.measure(part)
+        if not isinstance(part, Mapping):
+            _reject(path, "a mapping or a string", part)
+        for field in _TEXT_FIELDS:
+            if isinstance(text := part.get(field), str):
+                return self.measure(text)
+        kind = str(part.get("type", ""))
+        if kind.endswith("tool_use"):
+            return self.call(part, path)
+        if kind.endswith("tool_result"):
+            return self.overheads.call + self.content(part.get("content"), f'{path}["content"]')
+        return self.image_tokens
+
+
+_FIELDS: Mapping[str, Callable[[MessageCosts, object], int]] = {
+    "content": MessageCosts.content,
+    "tool_calls": MessageCosts.calls,
+    "function_call": MessageCosts.call,
+}
+
+
+def json_text(value: object) -> str:
+    """JSON as chat templates write it; what JSON cannot say becomes its text."""
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def _reject(path: str, accepted: str, value: object) -> NoReturn:
+    msg = f"{path} must be {accepted}, not {type(value).__name__}"
+    raise MalformedMessageError(msg)
