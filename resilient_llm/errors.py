@@ -82,7 +82,7 @@ class LLMError(Exception):
         context_requested: int | None = None,
         partial: Completion | None = None,
     ) -> None:
-        super().__init__(message)
+        Exception.__init__(self, message)  # aiobreaker's error, a base of CircuitOpenError, wants other arguments
         if retryable is not None:
             self.retryable = retryable
         if backend_fault is not None:

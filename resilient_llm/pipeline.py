@@ -67,7 +67,8 @@ class _Trace:
 
     def __call__(self, notice: object) -> None:
         if isinstance(notice, Attempt):
-            self.attempts.append(notice)
+            number = count_attempts(self.attempts) + 1  # a stage above the loop may have called twice
+            self.attempts.append(notice if notice.number == number else attrs.evolve(notice, number=number))
 
 
 class Pipeline:

@@ -22,7 +22,8 @@ import attrs
 
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
-from .wire.assembly import Assembler, Transcript, has_content
+from .wire.assembly import Assembler, holds_content
+from .wire.transcript import Transcript
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,7 +76,7 @@ class Body(Protocol):
 
     info: ResponseInfo
 
-    async def receive(self) -> Sequence[Event]:
+    async def receive(self) -> list[Event]:
         """The next events, in order; possibly none. The very last is `Finish`; a body that ends without one raises."""  # noqa: E501
         ...
 
@@ -195,8 +196,8 @@ class Response:
         """Read up to the commit, telling the observers of the content that is held back meanwhile."""
         whole = not self.request.stream
         while self.outcome is None:
-            batch = await self._body.receive()
-            if has_content(batch):
+            batch = await self._batch()
+            if holds_content(batch):
                 self.request.tell(CONTENT_SEEN)
             if self._take(self._assembler.feed(batch)) and not whole:
                 return
@@ -231,9 +232,13 @@ class Response:
     async def _receive(self) -> None:
         """Read batches until one brings what the caller may see, or the end."""
         while self.outcome is None:
-            events = self._assembler.feed(await self._body.receive())
-            if self._take(events):
+            if self._take(self._assembler.feed(await self._batch())):
                 return
+
+    async def _batch(self) -> list[Event]:
+        if self._assembler.failure is not None:
+            raise self._assembler.failure
+        return await self._body.receive()
 
     def _take(self, events: Sequence[Event]) -> bool:
         """Queue the events; settle if they end the answer. True if the caller may see one of them."""
@@ -271,8 +276,9 @@ class Response:
         if isinstance(exc, LLMError):
             for event in self._ready:
                 self._transcript.record(event)
-            if exc.partial is None and self._transcript:
-                exc.partial = self._completion()
+            partial = self._completion()
+            if exc.partial is None and (partial.text or partial.reasoning or partial.tool_calls):
+                exc.partial = partial
         self._ready.clear()
         self._settle(Outcome.of(exc))
         return exc

@@ -1,0 +1,1 @@
+"""The stages: thin shells over `resilient_llm.policy`."""
