@@ -216,7 +216,7 @@ class Response:
             error = self._fail(limit.error() if limit is not None and overrun else exc)
             if error is exc:
                 raise
-            raise error from exc
+            raise error from (error.__cause__ or exc)
         except BaseException:
             self._settle(ABANDONED)
             raise
@@ -318,7 +318,7 @@ async def commit(body: Body, request: Request) -> Response:
         error = response._fail(exc)  # noqa: SLF001
         if error is exc:
             raise
-        raise error from exc
+        raise error from (error.__cause__ or exc)
     except BaseException:
         response.close()
         raise

@@ -1,0 +1,84 @@
+"""From keywords to requests, and bad input named."""
+
+from __future__ import annotations
+
+import pytest
+
+from resilient_llm.errors import ModelInvalidRequestError
+from resilient_llm.options import build_request, conversation
+from resilient_llm.testing import FakeClock
+
+ASK = [{"role": "user", "content": "Hello"}]
+
+
+def build(**options):
+    return build_request(ASK, False, options, model="default", clock=FakeClock())
+
+
+def test_a_text_becomes_a_user_message() -> None:
+    """A prompt, with a system message in front if there is one."""
+    assert conversation("Hello") == ASK
+    assert conversation("Hello", "Be terse.") == [{"role": "system", "content": "Be terse."}, *ASK]
+
+
+def test_a_conversation_is_taken_as_it_is() -> None:
+    """Messages are the same objects, unknown keys and all."""
+    messages = [{"role": "user", "content": None, "own_key": 1}]
+    assert conversation(messages) is messages
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ([], "messages is empty"),
+        (None, "must be a text or a list of messages, not NoneType"),
+        (b"Hello", "not bytes"),
+        ({"role": "user"}, "not dict"),
+        ([*ASK, "Hello"], r"messages\[1\] must be a mapping"),
+        ([{"content": "Hello"}], r"messages\[0\] has no role"),
+        ([{"role": 3}], r"messages\[0\] has no role"),
+    ],
+)
+def test_malformed_messages_are_named(messages, problem) -> None:
+    """Each mistake gets an error that says which message and what is wrong."""
+    with pytest.raises(ModelInvalidRequestError, match=problem):
+        conversation(messages)
+
+
+def test_options_go_where_they_belong() -> None:
+    """Options of stages become extensions, the deadline an instant, all else goes into the body untouched."""
+    request = build(
+        max_retries=1, extra_headers={"a": "b"}, deadline=5, temperature=0, own={"x": 1}, model="m", seed=None
+    )
+    assert request.extensions == {"max_retries": 1, "headers": {"a": "b"}}
+    assert request.params == {"temperature": 0, "own": {"x": 1}}
+    assert (request.model, request.deadline) == ("m", 5.0)
+    assert build(model=None).model == "default"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"deadline": 0},
+        {"deadline": "soon"},
+        {"attempt_timeout": -1},
+        {"first_token_timeout": float("nan")},
+        {"idle_timeout": True},
+        {"initial_backoff": 0},
+        {"max_retries": -1},
+        {"max_retries": 2.5},
+        {"tool_deltas": "yes"},
+        {"extra_headers": [("a", "b")]},
+        {"model": 3},
+        {"recovery": "restart"},
+    ],
+)
+def test_wrong_options_are_named(options) -> None:
+    """Wrong types and ranges are refused before anything is sent."""
+    with pytest.raises(ModelInvalidRequestError, match=next(iter(options))):
+        build(**options)
+
+
+def test_a_limit_of_none_means_no_limit() -> None:
+    """None is a value for time limits."""
+    assert build(idle_timeout=None).extensions == {"idle_timeout": None}
