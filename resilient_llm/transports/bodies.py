@@ -1,0 +1,156 @@
+"""The bodies that transports hand over: an answer that came whole, and a stream that is still being written.
+
+How a stream ends: with its end marker; or, after a finish reason, with the end of the bytes, a reset, or a
+server that says nothing more for `PATIENCE_SECONDS`. Any other end is a failure, raised by the `receive`
+after the one that hands over what came before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiohttp import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import ClientResponse
+
+    from resilient_llm.events import Event
+    from resilient_llm.response import ResponseInfo
+
+    from .sessions import Pool
+
+PATIENCE_SECONDS: Final = 2.0
+
+
+class StreamDecoder(Protocol):
+    """A codec's decoder of one stream. It raises nothing: what breaks the stream is kept in `failure`."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """What broke the stream."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Did the end marker come?"""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model, once known."""
+        ...
+
+    @property
+    def id(self) -> str | None:
+        """The answer's id, once known."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, once known."""
+        ...
+
+    def feed(self, data: bytes, /) -> list[Event]:
+        """Decode the next read."""
+        ...
+
+    def eof(self) -> list[Event]:
+        """The bytes have ended: the last events, or a `failure`."""
+        ...
+
+
+class ReadyBody:
+    """An answer that came whole."""
+
+    def __init__(self, events: list[Event], info: ResponseInfo) -> None:
+        self.info = info
+        self._events = events
+
+    async def receive(self) -> list[Event]:
+        """All events at once."""
+        return self._events
+
+    def close(self) -> None:
+        """Nothing is open any more."""
+
+
+class StreamBody:
+    """An answer that is still being written.
+
+    Args:
+        response: aiohttp's response, its body unread.
+        decoder: Turns its bytes into events.
+        info: What is known of the answer; model and id are filled in as they come.
+        pool: Where the connection belongs.
+        amend: Completes a failure that the decoder found with what only the transport knows.
+    """
+
+    def __init__(
+        self,
+        response: ClientResponse,
+        decoder: StreamDecoder,
+        info: ResponseInfo,
+        pool: Pool,
+        amend: Callable[[Exception, ClientResponse], Exception],
+    ) -> None:
+        self.info = info
+        self._response = response
+        self._content = response.content
+        self._decoder = decoder
+        self._pool = pool
+        self._amend = amend
+        self._patient_until: float | None = None
+        pool.streams.add(self)
+
+    async def receive(self) -> list[Event]:
+        """The events of the next read. Raises what broke the stream, after the events before it."""
+        decoder = self._decoder
+        if decoder.failure is not None:
+            raise self._amend(decoder.failure, self._response)
+        data = await self._content.readany() if decoder.finish_reason is None else await self._rest()
+        events = decoder.feed(data) if data else decoder.eof()
+        if self.info.model != decoder.model:
+            self._note()
+        if decoder.failure is not None and not events:
+            raise self._amend(decoder.failure, self._response)
+        return events
+
+    def close(self) -> None:
+        """Let go of the connection: for reuse if the answer is complete, else drop it. From any thread."""
+        loop = self._pool.loop
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented for this use; the public one raises
+            self._close()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        if self not in self._pool.streams:
+            return
+        self._pool.streams.discard(self)
+        if self._decoder.done:
+            self._pool.drains.take(self._response)
+        else:
+            self._response.close()
+
+    async def _rest(self) -> bytes:
+        """What comes after the finish reason, if it comes in time; empty if nothing does any more."""
+        if self._patient_until is None:
+            self._patient_until = self._pool.loop.time() + PATIENCE_SECONDS
+        patience = asyncio.timeout_at(self._patient_until)
+        try:
+            async with patience:
+                return await self._content.readany()
+        except ClientError:
+            return b""
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            return b""
+
+    def _note(self) -> None:
+        self.info.model = self._decoder.model
+        if self.info.request_id is None:
+            self.info.request_id = self._decoder.id

@@ -1,0 +1,61 @@
+"""The key of a backend: a string or a function, and never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TypeAlias
+
+ApiKey: TypeAlias = str | Callable[[], str | Awaitable[str]]
+"""A key, or a function (sync or async) that is asked for one before each attempt."""
+
+HIDDEN = "**********"
+
+
+class Credential:
+    """A key whose repr hides it.
+
+    Args:
+        source: The key or the function that gives it; None and an empty string mean that there is none.
+    """
+
+    __slots__ = ("_ask", "known")
+
+    def __init__(self, source: ApiKey | None) -> None:
+        if source is not None and not isinstance(source, str) and not callable(source):
+            msg = f"api_key must be a string or a function that returns one, not {type(source).__name__}"
+            raise TypeError(msg)
+        self.known = _clean(source) if isinstance(source, str) else ""
+        self._ask = source if callable(source) else None
+
+    def __repr__(self) -> str:
+        return f"Credential({HIDDEN if self else ''})"
+
+    def __bool__(self) -> bool:
+        return self._ask is not None or bool(self.known)
+
+    @property
+    def changes(self) -> bool:
+        """Must it be asked for before each attempt?"""
+        return self._ask is not None
+
+    async def reveal(self) -> str:
+        """The key as it is now; empty if there is none."""
+        if self._ask is None:
+            return self.known
+        answer = self._ask()
+        self.known = _clean(await answer if isawaitable(answer) else answer)
+        return self.known
+
+    def scrub(self, text: str) -> str:
+        """The text without the key."""
+        return text.replace(self.known, HIDDEN) if self.known else text
+
+
+def _clean(key: str) -> str:
+    """Keys read from files end with a line break."""
+    key = key.strip()
+    if not key.isascii() or not key.isprintable():
+        msg = "api_key must consist of printable ASCII characters; was something else pasted?"
+        raise ValueError(msg)
+    return key

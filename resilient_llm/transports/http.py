@@ -1,0 +1,266 @@
+"""The shell that every HTTP backend shares: addresses, headers, keys, sending, and what counts as a failure.
+
+It sends bytes and hands back either aiohttp's response with a status of 2xx or an exception. What the bytes
+mean is the business of the transports, which take it from the codecs in `wire/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy, istr
+
+from resilient_llm.errors import BackendFailure, ModelResponseInvalidError, ModelUnavailableError
+from resilient_llm.response import ResponseInfo
+
+from .address import Address, environment_proxy, parse_address
+from .credentials import ApiKey, Credential
+from .sessions import Pool, Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from yarl import URL
+
+    from resilient_llm.models import Extensions
+
+Value = TypeVar("Value")
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+MAX_ERROR_BYTES: Final = 64 * 1024
+ERROR_BODY_SECONDS: Final = 5.0
+USER_AGENT: Final = "resilient-llm"
+
+_NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
+
+
+class HTTPTransport:
+    """Sends to one backend over aiohttp.
+
+    The session is opened when first needed, one for each event loop, and reused. Redirects are not followed,
+    so that a key never travels to another host. Proxies come from the environment, but this machine is always
+    reached directly.
+
+    Args:
+        base_url: The backend's address, as its own users write it.
+        model: The model of requests that name none.
+        api_key: The key, or a function (sync or async) that is asked for it before each attempt.
+        headers: Sent with every request.
+        query: Appended to every URL.
+        connector: aiohttp's connector; owned, and closed by `aclose()`.
+        session: aiohttp's session; used as it is, timeouts and proxies included, and never closed.
+        name: The backend's name in results, errors and logs.
+
+    Raises:
+        ValueError: An option makes no sense; the message says what would be accepted.
+    """
+
+    label: ClassVar[str] = "backend"
+    """What messages call the server."""
+    start_hint: ClassVar[str] = ""
+    """What to start if nothing answers."""
+    default_path: ClassVar[str] = ""
+    keepalive: ClassVar[float] = 15.0
+    """Seconds for which an idle connection is kept; must be less than the server's."""
+    key_header: ClassVar[str] = hdrs.AUTHORIZATION
+    key_format: ClassVar[str] = "Bearer {}"
+    id_header: ClassVar[istr] = istr("x-request-id")
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str = "",
+        api_key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        session: aiohttp.ClientSession | None = None,
+        name: str,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self._address = _with_query(parse_address(base_url, default_path=self.default_path), query)
+        self._key = Credential(api_key)
+        self._headers = self._base_headers(headers or {})
+        self._sessions = Sessions(session=session, connector=connector, keepalive=self.keepalive)
+        self._proxy = environment_proxy(self._address.base) if session is None else None
+
+    def __repr__(self) -> str:
+        """The name and the address; never the key."""
+        model = f", model {self.model!r}" if self.model else ""
+        return f"<{type(self).__name__} {self.name} at {self._address.base}{model}>"
+
+    @property
+    def base_url(self) -> str:
+        """The address, without user and password."""
+        return str(self._address.base)
+
+    async def aclose(self) -> None:
+        """Close the session of the running loop, with all that is left in it."""
+        await self._sessions.aclose()
+
+    async def send(
+        self, method: str, url: URL, data: bytes | None = None, *, extensions: Extensions | None = None
+    ) -> tuple[aiohttp.ClientResponse, Pool]:
+        """Send a request; the body of the answer is unread.
+
+        Raises:
+            BackendFailure: The status is not 2xx.
+            ModelUnavailableError: Nothing listens at the address.
+            aiohttp.ClientError: Whatever else went wrong on the way.
+        """
+        if extensions and (extra := extensions.get("query")):
+            url = url.update_query(extra)
+        headers = self._headers
+        if self._key.changes or (extensions and "headers" in extensions):
+            headers = await self._own_headers(extensions or {})
+        pool = await self._sessions.pool()
+        await pool.drains.next()
+        try:
+            response = await pool.session.request(
+                method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
+            )
+        except aiohttp.ClientConnectorError as exc:
+            self._explain(exc)
+            raise
+        except aiohttp.ClientResponseError as exc:
+            raise _without_headers(exc) from None
+        if not 200 <= response.status < 300:
+            raise await self._failure(response)
+        return response, pool
+
+    async def decoded(self, response: aiohttp.ClientResponse, decode: Callable[[bytes], Value]) -> Value:
+        """Read the whole body and decode it. Raises what the codec raises."""
+        body = await read_whole(response)
+        try:
+            return decode(body)
+        except BackendFailure as failure:
+            self.amend(failure, response)
+            raise
+
+    async def fetch(
+        self,
+        url: URL,
+        decode: Callable[[bytes], Value],
+        data: bytes | None = None,
+        *,
+        extensions: Extensions | None = None,
+    ) -> Value:
+        """GET, or POST if there is data, and decode the answer. Raises what `send` and the codec raise."""
+        method = "GET" if data is None else "POST"
+        response, _ = await self.send(method, url, data, extensions=extensions)
+        return await self.decoded(response, decode)
+
+    def info(self, response: aiohttp.ClientResponse) -> ResponseInfo:
+        """What the head of an answer tells."""
+        headers = response.headers
+        return ResponseInfo(
+            backend=self.name,
+            request_id=headers.get(self.id_header),
+            status=response.status,
+            headers=headers,
+        )
+
+    def amend(self, failure: Exception, response: aiohttp.ClientResponse) -> Exception:
+        """Complete a failure that a codec found in an answer: the head is ours to know, and so is the key."""
+        if isinstance(failure, BackendFailure) and not failure.headers:
+            failure.headers = lower_case(response.headers)
+            if isinstance(failure.body, str):
+                failure.body = self._key.scrub(failure.body)
+        return failure
+
+    # Headers and keys ...
+
+    def _base_headers(self, extra: Mapping[str, str]) -> CIMultiDict[str]:
+        headers = CIMultiDict({hdrs.USER_AGENT: USER_AGENT, hdrs.CONTENT_TYPE: "application/json"})
+        if self._address.authorization:
+            headers[hdrs.AUTHORIZATION] = self._address.authorization
+        if self._key.known:
+            headers[self.key_header] = self.key_format.format(self._key.known)
+        headers.update(extra)
+        return headers
+
+    async def _own_headers(self, extensions: Extensions) -> CIMultiDict[str]:
+        """The headers of a single request: the key as it is now, and what the caller adds."""
+        headers = self._headers.copy()
+        if self._key.changes and (key := await self._key.reveal()):
+            headers[self.key_header] = self.key_format.format(key)
+        headers.update(extensions.get("headers") or {})
+        return headers
+
+    # Failures ...
+
+    def _explain(self, exc: aiohttp.ClientConnectorError) -> None:
+        """Say which server is missing and how to start it."""
+        refused = exc.os_error.errno in {errno.ECONNREFUSED, errno.ENOENT}
+        if not refused or isinstance(exc, aiohttp.ClientProxyConnectionError):
+            return
+        hint = f" (start it with: {self.start_hint})" if self.start_hint else ""
+        msg = f"no {self.label} server at {self._address.base.origin()}{hint}"
+        raise ModelUnavailableError(msg, backend=self.name) from exc
+
+    async def _failure(self, response: aiohttp.ClientResponse) -> BackendFailure:
+        """The answer of a backend that refused, with as much of its body as comes."""
+        pieces: list[bytes] = []
+        try:
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                while piece := await response.content.readany():
+                    pieces.append(piece)
+                    if sum(map(len, pieces)) >= MAX_ERROR_BYTES:
+                        break
+        except (aiohttp.ClientError, TimeoutError):
+            pass  # the status and what has come of the body say enough
+        finally:
+            response.close()
+        return self._as_failure(response, b"".join(pieces)[:MAX_ERROR_BYTES])
+
+    def _as_failure(self, response: aiohttp.ClientResponse, body: bytes) -> BackendFailure:
+        text = self._key.scrub(body.decode("utf-8", "replace"))
+        return BackendFailure(response.status, lower_case(response.headers), text)
+
+
+def lower_case(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as a plain dictionary, names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+async def read_whole(response: aiohttp.ClientResponse, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Read a body, decompressed, up to a limit.
+
+    Raises:
+        ModelResponseInvalidError: It is longer; the connection is dropped.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    content = response.content
+    try:
+        while piece := await content.readany():
+            size += len(piece)
+            if size > limit:
+                break
+            pieces.append(piece)
+    except BaseException:
+        response.close()
+        raise
+    if size > limit:
+        response.close()
+        msg = f"the body is longer than {limit} bytes"
+        raise ModelResponseInvalidError(msg, status=response.status)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _with_query(address: Address, query: Mapping[str, str] | None) -> Address:
+    if not query:
+        return address
+    return Address(address.base, tuple({**dict(address.query), **query}.items()), address.authorization)
+
+
+def _without_headers(exc: aiohttp.ClientResponseError) -> aiohttp.ClientResponseError:
+    """The error without the request's headers, which its repr would show, key and all."""
+    info = exc.request_info._replace(headers=_NO_HEADERS)
+    return aiohttp.ClientResponseError(info, (), status=exc.status, message=exc.message, headers=exc.headers)

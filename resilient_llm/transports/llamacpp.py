@@ -1,0 +1,139 @@
+"""llama.cpp's server, and llamafile, which holds one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from msgspec import json
+
+from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
+from resilient_llm.wire.payload import int_of, load_object, object_of, text_of
+
+from .openai_compatible import OpenAICompatibleTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import aiohttp
+
+    from resilient_llm.models import Extensions, Message, ModelInfo
+
+    from .credentials import ApiKey
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class LlamaCppTransport(OpenAICompatibleTransport):
+    """Calls a llama.cpp server (`llama-server`) or a llamafile.
+
+    Operations: `chat` (whole and streamed), `embed`, `models`, `raw`; and `count_tokens` and `health`.
+
+    Args:
+        base_url: The server's address, with or without `/v1`. Newer builds listen on port 9931.
+
+    The other options are those of `OpenAICompatibleTransport`.
+    """
+
+    label = "llama.cpp"
+    start_hint = "llama-server -m model.gguf"
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        model: str = "",
+        api_key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        session: aiohttp.ClientSession | None = None,
+        name: str = "llamacpp",
+        auto_select: bool = True,
+    ) -> None:
+        super().__init__(
+            base_url,
+            model=model,
+            api_key=api_key,
+            headers=headers,
+            query=query,
+            connector=connector,
+            session=session,
+            name=name,
+            auto_select=auto_select,
+        )
+
+    async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
+        """The models, with the window in use where the server serves a single one and tells."""
+        models = await super().list_models(extensions)
+        if len(models) != 1:
+            return models
+        loaded = models[0].loaded is not False
+        window = models[0].context_length or (await self._window(extensions) if loaded else None)
+        return [attrs.evolve(models[0], context_length=window, loaded=loaded)]
+
+    async def count_tokens(
+        self,
+        messages_or_text: str | Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> int:
+        """Count with the server's own tokenizer; a conversation with the model's own chat template.
+
+        Images are not counted.
+
+        Raises:
+            BackendFailure: The server has no such route (llamafile has no template route).
+        """
+        if isinstance(messages_or_text, str):
+            return await self._tokens(messages_or_text, special=False)
+        body: dict[str, Any] = {"messages": messages_or_text}
+        if tools:
+            body["tools"] = tools
+        prompt = await self.fetch(self._address.join("apply-template", root=True), _prompt, json.encode(body))
+        return await self._tokens(prompt, special=True)
+
+    async def health(self) -> bool:
+        """Is the server up with its model loaded? False while it loads.
+
+        Raises:
+            ModelUnavailableError: Nothing listens at the address.
+            BackendFailure: The server is broken.
+        """
+        try:
+            await self.fetch(self._address.join("health", root=True), bytes)
+        except BackendFailure as failure:
+            if failure.status == 503:
+                return False
+            if failure.status != 404:  # a llamafile of the newer kind has no such route
+                raise
+        return True
+
+    async def _window(self, extensions: Extensions | None) -> int | None:
+        try:
+            props = await self.fetch(
+                self._address.join("props", root=True), load_object, extensions=extensions
+            )
+        except (BackendFailure, ModelResponseInvalidError):
+            return None
+        return int_of(object_of(props.get("default_generation_settings")).get("n_ctx")) or None
+
+    async def _tokens(self, text: str, *, special: bool) -> int:
+        body = {"content": text, "prompt": text, "add_special": special, "parse_special": special}
+        # "prompt" is what the newer llamafile calls "content"
+        return await self.fetch(self._address.join("tokenize", root=True), _count, json.encode(body))
+
+
+def _prompt(body: bytes) -> str:
+    prompt = text_of(load_object(body).get("prompt"))
+    if prompt is None:
+        msg = "the answer of /apply-template holds no prompt"
+        raise ModelResponseInvalidError(msg)
+    return prompt
+
+
+def _count(body: bytes) -> int:
+    tokens = load_object(body).get("tokens")
+    if not isinstance(tokens, list):
+        msg = "the answer of /tokenize holds no tokens"
+        raise ModelResponseInvalidError(msg)
+    return len(tokens)

@@ -1,0 +1,162 @@
+"""OpenAI, and its models at Azure."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, ClassVar
+
+from multidict import istr
+
+from resilient_llm.errors import ModelAuthError, ModelInvalidRequestError
+
+from .openai_compatible import OpenAICompatibleTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiohttp
+
+    from resilient_llm.models import Request
+
+    from .credentials import ApiKey
+    from .selection import Kind
+
+DEFAULT_URL = "https://api.openai.com/v1"
+
+
+class OpenAITransport(OpenAICompatibleTransport):
+    """Calls OpenAI.
+
+    Operations: `chat` (whole and streamed), `embed`, `models`, `raw`.
+
+    Args:
+        model: The model of requests that name none.
+        api_key: The key, or a function (sync or async) that is asked for it before each attempt. Default:
+            `OPENAI_API_KEY`.
+        base_url: Default: `OPENAI_BASE_URL`, else OpenAI's own.
+        organization: Default: `OPENAI_ORG_ID`.
+        project: Default: `OPENAI_PROJECT_ID`.
+
+    The other options are those of `OpenAICompatibleTransport`.
+
+    Raises:
+        ModelAuthError: No key is given, and the variable is not set.
+    """
+
+    label = "OpenAI"
+    keepalive = 15.0
+    key_variable: ClassVar[str] = "OPENAI_API_KEY"
+
+    def __init__(
+        self,
+        *,
+        model: str = "",
+        api_key: ApiKey | None = None,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        session: aiohttp.ClientSession | None = None,
+        name: str = "openai",
+    ) -> None:
+        whose = {
+            "OpenAI-Organization": organization or os.environ.get("OPENAI_ORG_ID"),
+            "OpenAI-Project": project or os.environ.get("OPENAI_PROJECT_ID"),
+        }
+        super().__init__(
+            base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL,
+            model=model,
+            api_key=api_key or self._key_from_environment(name),
+            headers={key: value for key, value in whose.items() if value} | dict(headers or {}),
+            query=query,
+            connector=connector,
+            session=session,
+            name=name,
+        )
+
+    @classmethod
+    def azure(
+        cls,
+        *,
+        deployment: str,
+        endpoint: str | None = None,
+        api_version: str | None = None,
+        api_key: ApiKey | None = None,
+        azure_ad_token: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        session: aiohttp.ClientSession | None = None,
+        name: str = "azure-openai",
+    ) -> OpenAITransport:
+        """A transport for a deployment at Azure OpenAI.
+
+        Args:
+            deployment: Its name, which stands for the model.
+            endpoint: `https://….openai.azure.com`. Default: `AZURE_OPENAI_ENDPOINT`.
+            api_version: Such as `2024-10-21`. Default: `OPENAI_API_VERSION`.
+            api_key: Default: `AZURE_OPENAI_API_KEY`, unless there is a token.
+            azure_ad_token: A token of Entra, or a function that gives one. Default: `AZURE_OPENAI_AD_TOKEN`,
+                if there is no key either.
+            headers: Sent with every request.
+            query: Appended to every URL.
+            connector: As for `HTTPTransport`.
+            session: As for `HTTPTransport`.
+            name: The backend's name.
+
+        Raises:
+            ModelAuthError: There is neither a key nor a token.
+            ModelInvalidRequestError: Endpoint or version is missing.
+        """
+        endpoint = endpoint or _required("AZURE_OPENAI_ENDPOINT", "endpoint", name)
+        version = api_version or _required("OPENAI_API_VERSION", "api_version", name)
+        token = azure_ad_token
+        if not token and not api_key and not os.environ.get(_AzureKey.key_variable):
+            token = os.environ.get("AZURE_OPENAI_AD_TOKEN")
+        kind = _AzureToken if token else _AzureKey
+        return kind(
+            model=deployment,
+            api_key=token or api_key,
+            base_url=f"{endpoint.rstrip('/')}/openai/deployments/{deployment}",
+            headers=headers,
+            query={"api-version": version, **(query or {})},
+            connector=connector,
+            session=session,
+            name=name,
+        )
+
+    async def _with_model(self, request: Request, kind: Kind) -> Request:
+        if not self.model and "model" not in request.params:
+            msg = f"{self.name} needs a model's name: pass model="
+            raise ModelInvalidRequestError(msg, backend=self.name)
+        return await super()._with_model(request, kind)
+
+    def _key_from_environment(self, name: str) -> str:
+        key = os.environ.get(self.key_variable, "").strip()
+        if not key:
+            msg = f"no API key: pass api_key= or set {self.key_variable}"
+            raise ModelAuthError(msg, backend=name)
+        return key
+
+
+class _AzureKey(OpenAITransport):
+    label = "Azure OpenAI"
+    key_variable = "AZURE_OPENAI_API_KEY"
+    key_header = "api-key"
+    key_format = "{}"
+    id_header = istr("apim-request-id")
+
+
+class _AzureToken(_AzureKey):
+    key_header = OpenAITransport.key_header
+    key_format = OpenAITransport.key_format
+
+
+def _required(variable: str, option: str, name: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
+        msg = f"no {option}: pass {option}= or set {variable}"
+        raise ModelInvalidRequestError(msg, backend=name)
+    return value

@@ -1,0 +1,177 @@
+"""Any server that speaks OpenAI's dialect."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import attrs
+from msgspec import json
+
+from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelResponseInvalidError
+from resilient_llm.events import Finish, Result, UsageEvent
+from resilient_llm.response import Response, ResponseInfo, commit
+from resilient_llm.wire.openai import (
+    ChatStreamDecoder,
+    decode_chat,
+    decode_embeddings,
+    decode_models,
+    encode_chat,
+    encode_embeddings,
+)
+from resilient_llm.wire.payload import loads
+
+from .bodies import ReadyBody, StreamBody
+from .http import HTTPTransport
+from .selection import Kind, choose_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiohttp
+
+    from resilient_llm.models import Extensions, ModelInfo, Request
+
+    from .credentials import ApiKey
+
+END: Final = Finish("stop")
+logger: Final = logging.getLogger("resilient_llm.transports")
+
+
+class OpenAICompatibleTransport(HTTPTransport):
+    """Calls a server that speaks OpenAI's dialect: vLLM, llama-cpp-python, a gateway, a hosted service.
+
+    Operations: `chat` (whole and streamed), `embed`, `models`, and `raw` (`params` hold a `path` below the
+    base URL and the `body`, or none for a GET; the result is the decoded answer).
+
+    Args:
+        base_url: The address with `/v1`, as the official SDKs take it; a missing `/v1` is added if there is
+            no path at all.
+        model: The model of requests that name none; if empty, one is chosen from the backend's list.
+        auto_select: Choose a model if none is named; False sends the request as it is.
+
+    The other options are those of `HTTPTransport`.
+    """
+
+    label = "OpenAI-compatible"
+    default_path = "/v1"
+    keepalive = 4.0  # uvicorn, Node and cpp-httplib close idle connections after 5 s
+    stand_in: ClassVar[str] = ""
+    """What to ask for if the list offers no model; empty leaves the name out."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str = "",
+        api_key: ApiKey | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        session: aiohttp.ClientSession | None = None,
+        name: str = "openai-compatible",
+        auto_select: bool = True,
+    ) -> None:
+        super().__init__(
+            base_url,
+            model=model,
+            api_key=api_key,
+            headers=headers,
+            query=query,
+            connector=connector,
+            session=session,
+            name=name,
+        )
+        self._auto_select = auto_select
+        self._chosen: dict[Kind, str] = {}
+        self._chat_url = self._address.join("chat/completions")
+        self._embeddings_url = self._address.join("embeddings")
+        self._models_url = self._address.join("models")
+
+    async def __call__(self, request: Request) -> Response:
+        """Send the request and return the committed response.
+
+        Raises:
+            BackendFailure: The backend refused, by its status or in its answer.
+            ModelResponseInvalidError: What came is no answer.
+            ModelUnavailableError: Nothing listens at the address.
+            aiohttp.ClientError: Anything else that went wrong on the way.
+        """
+        try:
+            return await self._answer(request)
+        except BackendFailure as failure:
+            if failure.status == 404:
+                self._chosen.clear()  # the model may have been unloaded: choose again next time
+            raise
+
+    async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
+        """The models that the backend offers."""
+        return await self.fetch(self._models_url, decode_models, extensions=extensions)
+
+    # Operations ...
+
+    async def _answer(self, request: Request) -> Response:
+        if request.operation == "models":
+            return await self._listing(request)
+        if request.operation == "raw":
+            return await self._raw(request)
+        kind: Kind = "embedding" if request.operation == "embed" else "chat"
+        if not request.model:
+            request = await self._with_model(request, kind)
+        return await (self._embed(request) if kind == "embedding" else self._chat(request))
+
+    async def _chat(self, request: Request) -> Response:
+        response, pool = await self.send(
+            "POST", self._chat_url, encode_chat(request), extensions=request.extensions
+        )
+        info = self.info(response)
+        if request.stream:
+            return await commit(StreamBody(response, ChatStreamDecoder(), info, pool, self.amend), request)
+        answer = await self.decoded(response, decode_chat)
+        info.model, info.raw = answer.model, answer.raw
+        info.request_id = info.request_id or answer.id
+        return await commit(ReadyBody(answer.events, info), request)
+
+    async def _embed(self, request: Request) -> Response:
+        response, _ = await self.send(
+            "POST", self._embeddings_url, encode_embeddings(request), extensions=request.extensions
+        )
+        result = await self.decoded(response, decode_embeddings)
+        info = self.info(response)
+        info.model = result.model
+        return await commit(ReadyBody([Result(result), UsageEvent(result.usage), END], info), request)
+
+    async def _listing(self, request: Request) -> Response:
+        models = await self.list_models(request.extensions)
+        return await commit(ReadyBody([Result(models), END], ResponseInfo(backend=self.name)), request)
+
+    async def _raw(self, request: Request) -> Response:
+        path, body = request.params.get("path"), request.params.get("body")
+        if request.stream or not isinstance(path, str) or "://" in path or ".." in path:
+            msg = f"a raw request needs a path below {self.base_url} and no stream, not {path!r}"
+            raise ModelInvalidRequestError(msg, backend=self.name)
+        data = None if body is None else json.encode(body)
+        value = await self.fetch(self._address.join(path), loads, data, extensions=request.extensions)
+        return await commit(ReadyBody([Result(value), END], ResponseInfo(backend=self.name)), request)
+
+    # The model ...
+
+    async def _with_model(self, request: Request, kind: Kind) -> Request:
+        model = self.model or self._chosen.get(kind, "")
+        if not model and self._auto_select:
+            model = await self._select(kind, request.extensions)
+        return attrs.evolve(request, model=model) if model else request
+
+    async def _select(self, kind: Kind, extensions: Extensions) -> str:
+        """Choose a model from the backend's list, and remember the choice; a stand-in is not remembered."""
+        try:
+            models = await self.list_models(extensions)
+        except (BackendFailure, ModelResponseInvalidError) as exc:
+            logger.warning("%s: the models could not be listed (%s)", self.name, type(exc).__name__)
+            models = []
+        choice = choose_model(models, kind)
+        if choice is not None:
+            self._chosen[kind] = choice.id
+            return choice.id
+        logger.warning("%s: no model of kind %r is offered; asking for %r", self.name, kind, self.stand_in)
+        return self.stand_in

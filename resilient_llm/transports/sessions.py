@@ -1,0 +1,117 @@
+"""aiohttp's sessions: one for each event loop, opened when first needed, closed with the loop at the latest.
+
+A session's sockets belong to the loop in which it was made. A second `asyncio.run` therefore gets a session
+of its own. Who forgets `aclose()` is not punished: an asynchronous generator that the loop knows of is
+closed by `loop.shutdown_asyncgens()`, which `asyncio.run` calls, and closes the session with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+import aiohttp
+
+from .drains import Drains
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+CONNECT_SECONDS: Final = 10.0
+READ_BUFFER_BYTES: Final = 64 * 1024
+
+
+class Closable(Protocol):
+    """Something that can be ended at once."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class Pool:
+    """What belongs to one event loop: a session, its streams that are being read, and its drains."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, *, loop: asyncio.AbstractEventLoop, owned: bool
+    ) -> None:
+        self.session = session
+        self.loop = loop
+        self.streams: set[Closable] = set()
+        self.drains = Drains(loop)
+        self._owned = owned
+
+    async def aclose(self) -> None:
+        """Break off the streams, give up the drains, and close the session if it was made here."""
+        for stream in tuple(self.streams):
+            stream.close()
+        self.drains.close()
+        if self._owned:
+            await self.session.close()
+
+
+class Sessions:
+    """Finds the session for the running loop.
+
+    Args:
+        session: Used instead of making one; never closed.
+        connector: The connector of the session that is made; closed with it, as aiohttp does.
+        keepalive: Seconds after which an idle connection is not used any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        keepalive: float = 15.0,
+    ) -> None:
+        if session is not None and connector is not None:
+            msg = "give either session or connector, not both: a session has its own connector"
+            raise ValueError(msg)
+        self._session = session
+        self._connector = connector
+        self._keepalive = keepalive
+        self._pools: dict[asyncio.AbstractEventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
+
+    async def pool(self) -> Pool:
+        """The running loop's pool."""
+        loop = asyncio.get_running_loop()
+        entry = self._pools.get(loop)
+        if entry is not None and not entry[0].session.closed:
+            return entry[0]
+        return await self._open(loop)
+
+    async def aclose(self) -> None:
+        """Close the pools of the running loop and of loops that have ended. A later call opens a new one."""
+        running = asyncio.get_running_loop()
+        for loop in [loop for loop in self._pools if loop is running or loop.is_closed()]:
+            pool, guard = self._pools.pop(loop)
+            await (guard.aclose() if loop is running else pool.aclose())
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> Pool:
+        pool = Pool(self._session or self._make(), loop=loop, owned=self._session is None)
+        guard = _until_the_loop_ends(pool)
+        await anext(guard)
+        for ended in [loop for loop in self._pools if loop.is_closed()]:
+            del self._pools[ended]
+        self._pools[loop] = (pool, guard)
+        return pool
+
+    def _make(self) -> aiohttp.ClientSession:
+        if self._connector is not None and self._connector.closed:
+            msg = "the connector is closed; give a new one, or none"
+            raise RuntimeError(msg)
+        return aiohttp.ClientSession(
+            connector=self._connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keepalive),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+
+
+async def _until_the_loop_ends(pool: Pool) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await pool.aclose()
