@@ -41,7 +41,8 @@ PATTERNS: dict[EncodingName, str] = {
 _LONGEST = 250_000
 # Between a letter or digit and white space or punctuation (but the apostrophe) both patterns always split, so
 # counting on either side of such a place and adding up is exact.
-_SPLIT = re.compile(r"(?s:.*)[^\W_](?=[\s!-&(-/:-@\[-`{-~\u3001\u3002\uff01\uff0c\uff1f])")
+_BOUNDARY = r"[^\W_](?=[\s!-&(-/:-@\[-`{-~\u3001\u3002\uff01\uff0c\uff1f])"
+_LAST_BOUNDARY = re.compile(f"(?s:.*){_BOUNDARY}")
 
 
 def unpack(packed: bytes) -> dict[bytes, int]:
@@ -66,7 +67,7 @@ def slices(text: str) -> Iterator[str]:
     start = 0
     while len(text) - start > _LONGEST:
         end = start + _LONGEST
-        split = _SPLIT.match(text, start + _LONGEST // 2, end)
+        split = _LAST_BOUNDARY.match(text, start + _LONGEST // 2, end)
         end = split.end() if split else end
         yield text[start:end]
         start = end
