@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
-import aiohttp
 import attrs
 
+from .calls import Calls
 from .clock import SYSTEM_CLOCK, Clock
 from .errors import ModelInvalidRequestError
 from .models import Completion, Embeddings, Message, ModelInfo, Request
 from .options import build_request, conversation
 from .pipeline import Middleware, Pipeline, Transport, name_of
 from .presets import StackOptions, create_transport, standard_stack
-from .response import Outcome, Response
 from .tokens import TokenTracker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    import aiohttp
+
+    from .response import Response
     from .transports import ApiKey
 
 GRACE = 5.0
@@ -80,7 +81,9 @@ class AsyncClient:
                 raise TypeError(msg)
             transport = create_transport(backend, model=model or None, **backend_options)
         elif backend is not None or any(value is not None for value in backend_options.values()):
-            msg = "a transport brings its own backend, base_url, api_key, headers, query, connector and session"
+            msg = (
+                "a transport brings its own backend, base_url, api_key, headers, query, connector and session"
+            )
             raise TypeError(msg)
         if middleware is None:
             middleware = standard_stack(backend=name_of(transport), **options)
@@ -91,7 +94,7 @@ class AsyncClient:
         self.model = model
         self.pipeline = Pipeline(middleware, transport)
         self._clock: Clock = options.get("clock", SYSTEM_CLOCK)
-        self._calls = _Calls()
+        self._calls = Calls()
 
     def __repr__(self) -> str:
         """The backend and the model; never the key."""
@@ -123,14 +126,14 @@ class AsyncClient:
         """The answer's text to a prompt."""
         return (await self.complete(prompt, **options)).text  # type: ignore[arg-type] # `system` may be among them
 
-    async def generate_with_context(
-        self, prompt: str, context: Sequence[Message], **options: object
-    ) -> str:
+    async def generate_with_context(self, prompt: str, context: Sequence[Message], **options: object) -> str:
         """The answer's text to a prompt that follows a conversation."""
         messages = [*context, {"role": "user", "content": prompt}]
         return (await self.complete(messages, **options)).text  # type: ignore[arg-type]
 
-    async def embed(self, texts: str | Sequence[str], *, model: str | None = None, **params: object) -> Embeddings:
+    async def embed(
+        self, texts: str | Sequence[str], *, model: str | None = None, **params: object
+    ) -> Embeddings:
         """Vectors for one text or many."""
         inputs = [texts] if isinstance(texts, str) else list(texts)
         if not inputs:
@@ -206,49 +209,3 @@ class Streaming:
     ) -> None:
         """Close the response: what was not read is abandoned."""
         self._opened.pop().close()
-
-
-@attrs.define
-class _Calls:
-    """The calls that run, so that closing can wait for them and end them."""
-
-    _opening: set[asyncio.Task[Any]] = attrs.field(factory=set)
-    _open: dict[Response, asyncio.Task[Any] | None] = attrs.field(factory=dict)
-    _closed: bool = False
-
-    async def run(self, pipeline: Pipeline, request: Request) -> Response:
-        if self._closed:
-            msg = "the client is closed: make a new one"
-            raise RuntimeError(msg)
-        task = asyncio.current_task()
-        if task is None:  # pragma: no cover - asyncio always has one here
-            return await pipeline(request)
-        self._opening.add(task)
-        try:
-            response = await pipeline(request)
-        finally:
-            self._opening.discard(task)
-        if response.outcome is None:
-            self._open[response] = task
-
-            def forget(_: Outcome) -> None:
-                self._open.pop(response, None)
-
-            response.on_settle(forget)
-        return response
-
-    async def drain(self, grace: float) -> None:
-        self._closed = True
-        current = asyncio.current_task()
-        for response, owner in list(self._open.items()):
-            if owner is current or owner is None or owner.done():
-                response.close()  # nobody else can read it to its end
-        others = {*self._opening, *filter(None, self._open.values())} - {current}
-        if others and grace > 0:
-            await asyncio.wait(others, timeout=grace)
-        for task in self._opening - {current}:
-            task.cancel()
-        for response in list(self._open):
-            response.close()
-
-

@@ -6,7 +6,10 @@ may stand anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CompositionError(ValueError):
@@ -28,7 +31,11 @@ _OUTER_INNER = (
     ("retry", "classifier", "put ErrorClassifier after Retry, which acts on classified errors"),
     ("breaker", "attempt_timeout", "put CircuitBreaker before AttemptTimeout, or it never sees a hang"),
     ("breaker", "classifier", "put ErrorClassifier after CircuitBreaker, which acts on classified errors"),
-    ("attempt_timeout", "classifier", "put ErrorClassifier after AttemptTimeout: it belongs next to the transport"),
+    (
+        "attempt_timeout",
+        "classifier",
+        "put ErrorClassifier after AttemptTimeout: it belongs next to the transport",
+    ),
     ("token_budget", "classifier", "put ErrorClassifier after TokenBudget, which acts on classified errors"),
     ("token_budget", "retry", "put TokenBudget before Retry, so that all attempts send the same"),
     ("deadline", "retry", "put Deadline before Retry, whose waits it bounds"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from .errors import LLMError
 from .models import Attempt, PruneReport, Usage
+
+if TYPE_CHECKING:
+    from .errors import LLMError
 
 
 @attrs.frozen
@@ -92,8 +94,7 @@ Event: TypeAlias = (
 
 @attrs.frozen
 class ContentSeen:
-    """Content arrived on the wire, handed over or held back: told for the first of each attempt, and again for
-    what comes before the commit."""  # fmt: skip
+    """Content arrived on the wire: told for the first of each attempt, and again for what is held back."""
 
 
 @attrs.frozen

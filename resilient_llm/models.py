@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import attrs
 
-from .errors import LLMError
-
 if TYPE_CHECKING:
+    from .errors import LLMError
     from .events import Notice, ToolCall
 
 Message: TypeAlias = Mapping[str, Any]
@@ -168,7 +167,11 @@ class Completion:
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None}
         if self.tool_calls:
             message["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
                 for call in self.tool_calls
             ]
         elif self.function_call is not None:

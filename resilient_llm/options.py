@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .clock import Clock
 from .errors import ModelInvalidRequestError
 from .models import Extensions, Message, Request
+
+if TYPE_CHECKING:
+    from .clock import Clock
 
 
 def conversation(prompt: str | Sequence[Message], system: str | None = None) -> Sequence[Message]:

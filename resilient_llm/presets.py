@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import backoff
 
 from .clock import SYSTEM_CLOCK, Clock
 from .errors import ModelInvalidRequestError
 from .middleware import AttemptTimeout, CircuitBreaker, Deadline, ErrorClassifier, Logging, Retry, TokenBudget
-from .pipeline import Middleware, Transport
 from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
 from .policy.retry_budget import RetryBudget
 from .transports import (
@@ -21,6 +18,12 @@ from .transports import (
     OpenAICompatibleTransport,
     OpenAITransport,
 )
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping
+
+    from .pipeline import Middleware, Transport
 
 
 class StackOptions(TypedDict, total=False):

@@ -11,90 +11,24 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-import math
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
-import attrs
-
+from .body import Body, Limit, ResponseInfo, tightest
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
+from .outcome import ABANDONED, COMPLETED, Outcome, OutcomeKind, observe
 from .wire.assembly import Assembler, holds_content
 from .wire.transcript import Transcript
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from .models import Attempt, Completion, PruneReport, Request
 
-
-class OutcomeKind(StrEnum):
-    """The three ways in which a response ends."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    ABANDONED = "abandoned"
-
-
-@attrs.frozen
-class Outcome:
-    """How a response ended: completed, failed with an error, or abandoned by its caller."""
-
-    kind: OutcomeKind
-    error: BaseException | None = None
-
-    @classmethod
-    def of(cls, error: BaseException | None) -> Outcome:
-        """Judge by what was raised: nothing, an error, or a cancellation (anything that is no `Exception`)."""
-        if error is None:
-            return COMPLETED
-        kind = OutcomeKind.FAILED if isinstance(error, Exception) else OutcomeKind.ABANDONED
-        return cls(kind, error)
-
-
-COMPLETED = Outcome(OutcomeKind.COMPLETED)
-ABANDONED = Outcome(OutcomeKind.ABANDONED)
-
-
-@attrs.define
-class ResponseInfo:
-    """What a transport knows of the answer beside its content; filled in as it becomes known."""
-
-    backend: str = ""
-    model: str = ""
-    request_id: str | None = None
-    status: int | None = None
-    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    raw: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
-
-
-class Body(Protocol):
-    """What a transport hands over: events in batches, as they come off the wire."""
-
-    info: ResponseInfo
-
-    async def receive(self) -> list[Event]:
-        """The next events, in order; possibly none. The very last is `Finish`; a body that ends without one raises."""  # noqa: E501
-        ...
-
-    def close(self) -> None:
-        """Give the connection back, or drop it if the body was not read to its end. Plain, and safe to repeat."""
-        ...
-
-
-class Limit(Protocol):
-    """A bound on the time that one pull may take; set by `AttemptTimeout`."""
-
-    def seconds(self) -> float | None:
-        """How long the pull that starts now may take."""
-        ...
-
-    def error(self) -> LLMError:
-        """What to raise when it took longer."""
-        ...
+__all__ = ["Body", "Limit", "Outcome", "OutcomeKind", "Response", "ResponseInfo", "commit", "observe"]
 
 
 class Response:
@@ -204,7 +138,7 @@ class Response:
 
     async def _pull(self) -> None:
         """Receive until something can be handed over or the body ended."""
-        seconds, limit = self._tightest()
+        seconds, limit = tightest(self._limits)
         try:
             if limit is None:
                 await self._receive()
@@ -220,14 +154,6 @@ class Response:
         except BaseException:
             self._settle(ABANDONED)
             raise
-
-    def _tightest(self) -> tuple[float, Limit | None]:
-        tightest, chosen = math.inf, None
-        for limit in self._limits:
-            seconds = limit.seconds()
-            if seconds is not None and seconds < tightest:
-                tightest, chosen = seconds, limit
-        return tightest, chosen
 
     async def _receive(self) -> None:
         """Read batches until one brings what the caller may see, or the end."""
@@ -323,34 +249,3 @@ async def commit(body: Body, request: Request) -> Response:
         response.close()
         raise
     return response
-
-
-async def observe(call: Awaitable[Response], account: Callable[[Outcome], None]) -> Response:
-    """Await a call and have `account` told exactly once how it ended, whole or streamed.
-
-    Accounting stages are two lines with it::
-
-        lease = circuit.enter(now)
-        return await observe(call_next(request), lease.settle)
-    """
-    try:
-        response = await call
-    except BaseException as exc:
-        account(Outcome.of(exc))
-        raise
-    response.on_settle(account)
-    return response
-
-
-__all__ = [
-    "ABANDONED",
-    "COMPLETED",
-    "Body",
-    "Limit",
-    "Outcome",
-    "OutcomeKind",
-    "Response",
-    "ResponseInfo",
-    "commit",
-    "observe",
-]

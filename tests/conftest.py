@@ -24,9 +24,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, address or proxy of the machine leaks into a test."""
     for name in list(os.environ):
-        if name.startswith(
-            ("OPENAI_", "ANTHROPIC_", "AZURE_OPENAI_", "OLLAMA_", "LMSTUDIO_", "LM_API_", "RESILIENT_LLM_")
-        ) and name not in {"RESILIENT_LLM_ERROR_CORPUS"}:
+        if (
+            name.startswith(
+                (
+                    "OPENAI_",
+                    "ANTHROPIC_",
+                    "AZURE_OPENAI_",
+                    "OLLAMA_",
+                    "LMSTUDIO_",
+                    "LM_API_",
+                    "RESILIENT_LLM_",
+                )
+            )
+            and name != "RESILIENT_LLM_ERROR_CORPUS"
+        ):
             monkeypatch.delenv(name)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -31,7 +31,9 @@ def test_every_code_has_its_class() -> None:
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
 def test_errors_can_be_pickled_and_copied(kind, again) -> None:
     """Nothing that an error carries is lost on the way to another process."""
-    error = kind("what happened", retry_after=1.5, status=400, backend="b", model="m", partial=Completion("half"))
+    error = kind(
+        "what happened", retry_after=1.5, status=400, backend="b", model="m", partial=Completion("half")
+    )
     error.trace = (Attempt(1, "b", 0.5, error=ModelOverloadedError("busy")),)
     error.attempts = 1
     twin = again(error)
@@ -43,7 +45,9 @@ def test_errors_can_be_pickled_and_copied(kind, again) -> None:
 
 def test_the_text_tells_what_where_and_what_next() -> None:
     """`str()` has the code, the backend, the model, the status, the delay, the attempts, the notes and a hint."""
-    error = ModelRateLimitedError("too many requests", retry_after=2, status=429, backend="openai", model="gpt-4o")
+    error = ModelRateLimitedError(
+        "too many requests", retry_after=2, status=429, backend="openai", model="gpt-4o"
+    )
     error.attempts = 4
     error.add_note("not retried: the retry budget is spent")
     assert str(error) == (

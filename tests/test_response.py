@@ -36,9 +36,7 @@ async def opened(*steps, request: Request = STREAM) -> tuple[Response, ScriptedT
 
 async def test_a_stream_commits_at_its_first_content() -> None:
     """The await returns when text can be handed over, not before and not later."""
-    response, _ = await opened(
-        UsageEvent(Usage(prompt_tokens=3)), TextDelta("a"), BROKEN
-    )
+    response, _ = await opened(UsageEvent(Usage(prompt_tokens=3)), TextDelta("a"), BROKEN)
     async with response:
         assert await anext(response) == UsageEvent(Usage(prompt_tokens=3))
         assert await anext(response) == TextDelta("a")
@@ -46,7 +44,9 @@ async def test_a_stream_commits_at_its_first_content() -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [TextDelta("a"), ReasoningDelta("a"), ToolCall(0, "id", "f", "{}"), Result(1)], ids=lambda s: type(s).__name__
+    "step",
+    [TextDelta("a"), ReasoningDelta("a"), ToolCall(0, "id", "f", "{}"), Result(1)],
+    ids=lambda s: type(s).__name__,
 )
 async def test_every_kind_of_content_commits(step) -> None:
     """Text, reasoning and whole tool calls are all something the caller sees."""
@@ -74,9 +74,15 @@ async def test_tool_fragments_are_held_back_and_told() -> None:
     notices = []
     request = attrs.evolve(STREAM, observers=(notices.append,))
     response, _ = await opened(
-        ToolCallDelta(0, "call", "add", '{"a":'), ToolCallDelta(0, "", "", "1}"), Finish("tool_calls"), request=request
+        ToolCallDelta(0, "call", "add", '{"a":'),
+        ToolCallDelta(0, "", "", "1}"),
+        Finish("tool_calls"),
+        request=request,
     )
-    assert [event async for event in response] == [ToolCall(0, "call", "add", '{"a":1}'), Finish("tool_calls")]
+    assert [event async for event in response] == [
+        ToolCall(0, "call", "add", '{"a":1}'),
+        Finish("tool_calls"),
+    ]
     assert notices == [ContentSeen(), ContentSeen()]
 
 
@@ -166,7 +172,7 @@ async def test_a_dropped_response_warns_and_settles() -> None:
     response, transport = await opened(TextDelta("a"), Finish("stop"))
     outcomes = []
     response.on_settle(outcomes.append)
-    with pytest.warns(ResourceWarning, match="dropped without being closed"):
+    with pytest.warns(ResourceWarning, match="dropped without being closed"):  # noqa: PT031 - both drop it
         del response
         gc.collect()
     assert [outcome.kind for outcome in outcomes] == [OutcomeKind.ABANDONED]
@@ -222,7 +228,12 @@ async def test_a_stream_gives_the_same_completion_as_its_events() -> None:
     )
     await anext(response)
     done = await response.completion()
-    assert (done.reasoning, done.text, done.finish_reason, done.usage) == ("hm", "ab", "length", Usage(3, 2, 5))
+    assert (done.reasoning, done.text, done.finish_reason, done.usage) == (
+        "hm",
+        "ab",
+        "length",
+        Usage(3, 2, 5),
+    )
     assert done.messages == [*ASK, {"role": "assistant", "content": "ab"}]
 
 

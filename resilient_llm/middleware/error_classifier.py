@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
-from resilient_llm.errors import LLMError
 from resilient_llm.policy.classify_exception import classify_exception
 
 if TYPE_CHECKING:
+    from resilient_llm.errors import LLMError
     from resilient_llm.models import Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +15,8 @@ from resilient_llm.models import Attempt, PruneReport
 from resilient_llm.response import Outcome, OutcomeKind, observe
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from resilient_llm.models import Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response

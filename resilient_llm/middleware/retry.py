@@ -181,5 +181,3 @@ class _Loop:
         if self._paid is None:
             error.add_note("not retried: the retry budget is spent, too few calls succeed")
             raise error
-
-

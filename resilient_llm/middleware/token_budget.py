@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from resilient_llm.errors import ModelContextLengthError, ModelInvalidRequestError
-from resilient_llm.models import PruneReport
 from resilient_llm.policy.overflow import Lesson, Lessons, in_our_tokens, lesson_of
 from resilient_llm.tokens import ChatCounter, ContextWindow, MalformedMessageError, context_window
 from resilient_llm.tokens import message_budget as _message_budget
 from resilient_llm.tokens import prune as _prune
 
 if TYPE_CHECKING:
-    from resilient_llm.models import Request
+    from resilient_llm.models import PruneReport, Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 import attrs
 
 from resilient_llm.errors import ErrorCode, LLMError
 from resilient_llm.validators import count
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 MAX_BUCKETS = 1024
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from resilient_llm.errors import ModelResponseInvalidError
 from resilient_llm.events import Event, Finish, TextDelta
-from resilient_llm.models import Request
 from resilient_llm.response import Response, ResponseInfo, commit
+
+if TYPE_CHECKING:
+    from resilient_llm.models import Request
 
 Step: TypeAlias = Event | Exception | float
 """One thing that happens in a scripted answer: an event arrives, an error is raised, or seconds pass."""

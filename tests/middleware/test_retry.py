@@ -6,6 +6,7 @@ import asyncio
 import random
 
 import attrs
+import backoff
 import pytest
 
 from resilient_llm.errors import (
@@ -270,10 +271,10 @@ def test_decorrelated_jitter_is_a_schedule() -> None:
 
 def test_jitter_is_repeatable_by_seed() -> None:
     """Two stages with equally seeded generators wait equally long with full jitter."""
-    import backoff
-
     times = {
-        refused(ScriptedTransport(BUSY), ModelOverloadedError, jitter=backoff.full_jitter, rng=random.Random(3))[1]
+        refused(
+            ScriptedTransport(BUSY), ModelOverloadedError, jitter=backoff.full_jitter, rng=random.Random(3)
+        )[1]
         for _ in range(2)
     }
     assert len(times) == 1

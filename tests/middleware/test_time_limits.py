@@ -19,7 +19,9 @@ ASK = Request(messages=({"role": "user", "content": "Hello"},))
 STREAM = attrs.evolve(ASK, stream=True)
 
 
-def play(*steps, request: Request = ASK, deadline: float | None = None, stages=None, within: float | None = None):
+def play(
+    *steps, request: Request = ASK, deadline: float | None = None, stages=None, within: float | None = None
+):
     """Run one scripted call. Gives the completion or the error, the time, and the transport."""
 
     async def scenario():
@@ -64,7 +66,11 @@ def test_a_stalled_stream_ends_at_the_idle_limit() -> None:
 
 def test_held_back_fragments_feed_the_timer() -> None:
     """A tool call that takes minutes to write is no hang: its fragments count, one by one."""
-    steps = [s for i in range(10) for s in (20.0, ToolCallDelta(0, "c" if not i else "", "f" if not i else "", "1"))]
+    steps = [
+        s
+        for i in range(10)
+        for s in (20.0, ToolCallDelta(0, "c" if not i else "", "f" if not i else "", "1"))
+    ]
     done, now = play(*steps, Finish("tool_calls"), request=STREAM)
     assert done.tool_calls == (ToolCall(0, "c", "f", "1" * 10),)
     assert now == 200.0
@@ -139,7 +145,9 @@ def test_the_deadline_holds_without_an_attempt_timeout() -> None:
     error, now = play(1000.0, Finish("stop"), within=2.0, stages=lambda clock: [])
     assert isinstance(error, DeadlineExceededError)
     assert now == pytest.approx(2.1)
-    error, now = play(1.0, TextDelta("a"), 1000.0, Finish("stop"), request=STREAM, within=2.0, stages=lambda clock: [])
+    error, now = play(
+        1.0, TextDelta("a"), 1000.0, Finish("stop"), request=STREAM, within=2.0, stages=lambda clock: []
+    )
     assert isinstance(error, DeadlineExceededError)
     assert now == pytest.approx(2.1)
 
@@ -171,7 +179,9 @@ def test_no_deadline_at_all() -> None:
     assert done.text == "a"
 
 
-@pytest.mark.parametrize("options", [{"first_token": 0}, {"idle": -1}, {"whole": "1"}, {"idle": float("inf")}])
+@pytest.mark.parametrize(
+    "options", [{"first_token": 0}, {"idle": -1}, {"whole": "1"}, {"idle": float("inf")}]
+)
 def test_impossible_limits_are_rejected(options) -> None:
     """Wrong types and ranges fail at construction, naming the option."""
     with pytest.raises((ValueError, TypeError), match=next(iter(options))):

@@ -1,0 +1,76 @@
+"""The calls that a client has running, so that closing it can wait for them and end them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from .models import Request
+    from .outcome import Outcome
+    from .pipeline import Handler
+    from .response import Response
+
+
+@attrs.define
+class Calls:
+    """Keeps the tasks that wait for a response and the responses that are being read."""
+
+    _opening: set[asyncio.Task[Any]] = attrs.field(factory=set)
+    _open: dict[Response, asyncio.Task[Any]] = attrs.field(factory=dict)
+    _idle: asyncio.Event | None = None
+
+    async def run(self, handler: Handler, request: Request) -> Response:
+        """Send a request, unless the client is closing.
+
+        Raises:
+            RuntimeError: The client is closed.
+        """
+        if self._idle is not None:
+            msg = "the client is closed: make a new one"
+            raise RuntimeError(msg)
+        task = asyncio.current_task()
+        if task is None:
+            msg = "a call must run in an asyncio task"
+            raise RuntimeError(msg)
+        self._opening.add(task)
+        try:
+            response = await handler(request)
+            if response.outcome is None:
+                self._open[response] = task
+
+                def forget(_: Outcome) -> None:
+                    self._open.pop(response, None)
+                    self._rest()
+
+                response.on_settle(forget)
+        finally:
+            self._opening.discard(task)
+            self._rest()
+        return response
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new calls, wait up to `grace` seconds for the running ones, then end them."""
+        self._idle = self._idle or asyncio.Event()
+        current = asyncio.current_task()
+        for response, owner in list(self._open.items()):
+            if owner is current or owner.done():
+                response.close()  # nobody is left who could read it to its end
+        self._opening.discard(current)  # type: ignore[arg-type] # None is never in it
+        self._rest()
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for task in self._opening:
+                task.cancel()
+            for response in list(self._open):
+                response.close()
+
+    def _rest(self) -> None:
+        if self._idle is not None and not self._opening and not self._open:
+            self._idle.set()

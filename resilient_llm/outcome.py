@@ -1,0 +1,58 @@
+"""The three ways in which a response ends, and how a stage accounts for them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .response import Response
+
+
+class OutcomeKind(StrEnum):
+    """The three ways in which a response ends, and how a stage accounts for them."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+@attrs.frozen
+class Outcome:
+    """How a response ended: completed, failed with an error, or abandoned by its caller."""
+
+    kind: OutcomeKind
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, error: BaseException | None) -> Outcome:
+        """Judge by what was raised: nothing, an error, or a cancellation (anything that is no `Exception`)."""
+        if error is None:
+            return COMPLETED
+        kind = OutcomeKind.FAILED if isinstance(error, Exception) else OutcomeKind.ABANDONED
+        return cls(kind, error)
+
+
+COMPLETED = Outcome(OutcomeKind.COMPLETED)
+ABANDONED = Outcome(OutcomeKind.ABANDONED)
+
+
+async def observe(call: Awaitable[Response], account: Callable[[Outcome], None]) -> Response:
+    """Await a call and have `account` told exactly once how it ended, whole or streamed.
+
+    Accounting stages are two lines with it::
+
+        lease = circuit.enter(now)
+        return await observe(call_next(request), lease.settle)
+    """
+    try:
+        response = await call
+    except BaseException as exc:
+        account(Outcome.of(exc))
+        raise
+    response.on_settle(account)
+    return response
