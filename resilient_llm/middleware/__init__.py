@@ -1,1 +1,20 @@
 """The stages: thin shells over `resilient_llm.policy`."""
+
+from .attempt_timeout import AttemptTimeout
+from .circuit_breaker import CircuitBreaker
+from .deadline import Deadline
+from .error_classifier import ErrorClassifier
+from .logging import Logging
+from .retry import Retry, decorrelated_jitter
+from .token_budget import TokenBudget
+
+__all__ = [
+    "AttemptTimeout",
+    "CircuitBreaker",
+    "Deadline",
+    "ErrorClassifier",
+    "Logging",
+    "Retry",
+    "TokenBudget",
+    "decorrelated_jitter",
+]

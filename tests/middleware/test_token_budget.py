@@ -1,0 +1,175 @@
+"""TokenBudget: pruned before, learned from a refusal, sent once more."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from resilient_llm.errors import (
+    ModelContextLengthError,
+    ModelInvalidRequestError,
+    ModelUnavailableError,
+    TokenLimitExceededError,
+)
+from resilient_llm.middleware.token_budget import TokenBudget
+from resilient_llm.models import PruneReport, Request
+from resilient_llm.pipeline import Pipeline
+from resilient_llm.testing import ScriptedTransport
+from resilient_llm.tokens import TokenTracker
+
+SYSTEM = {"role": "system", "content": "Be terse."}
+
+
+def turns(number: int, words: int = 20) -> list[dict[str, str]]:
+    texts = ((f"question {i} " + "word " * words, f"answer {i} " + "word " * words) for i in range(number))
+    return [
+        {"role": role, "content": text}
+        for pair in texts
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+
+
+def ask(number: int = 20, model: str = "gpt-4o", **params) -> Request:
+    messages = [SYSTEM, *turns(number), {"role": "user", "content": "And now?"}]
+    return Request(messages=messages, model=model, params=params)
+
+
+def size(messages, model: str = "gpt-4o") -> int:
+    return TokenTracker(model).count_conversation_tokens(messages)
+
+
+async def send(budget: TokenBudget, transport: ScriptedTransport, request: Request):
+    return await (await Pipeline([budget], transport)(request)).completion()
+
+
+async def test_a_conversation_that_fits_is_sent_as_it_is() -> None:
+    """Nothing is dropped, copied or reported."""
+    transport = ScriptedTransport("ok")
+    request = ask()
+    done = await send(TokenBudget(), transport, request)
+    assert transport.requests[0].messages is request.messages
+    assert done.pruned is None
+
+
+async def test_an_overlong_conversation_loses_its_oldest_turns() -> None:
+    """The system message and the newest turns stay, within the window, and the report says what went."""
+    transport = ScriptedTransport("ok")
+    notices = []
+    request = attrs.evolve(ask(), observers=(notices.append,))
+    done = await send(TokenBudget(context_window=500), transport, request)
+    sent = transport.requests[0].messages
+    assert sent[0] == SYSTEM
+    assert sent[-1]["content"] == "And now?"
+    assert sent[1]["role"] == "user"
+    assert size(sent) <= 500
+    assert done.pruned == PruneReport(len(request.messages) - len(sent), size(request.messages), size(sent), 500)
+    assert done.pruned in notices
+    assert len(request.messages) == 42
+
+
+async def test_the_answer_and_the_tools_take_their_share() -> None:
+    """`max_tokens` and tool definitions are taken off the window."""
+    transport = ScriptedTransport("ok")
+    tools = [{"type": "function", "function": {"name": "add", "description": "word " * 50, "parameters": {}}}]
+    await send(TokenBudget(context_window=800), transport, ask(max_tokens=200, tools=tools))
+    sent = transport.requests[0].messages
+    assert size(sent) + TokenTracker().count_conversation_tokens([], tools=tools) <= 600
+
+
+async def test_a_turn_that_cannot_fit_is_refused_here() -> None:
+    """Nothing is sent when not even the newest turn fits; the error says by how much."""
+    transport = ScriptedTransport("ok")
+    with pytest.raises(TokenLimitExceededError, match="more than the budget") as caught:
+        await send(TokenBudget(context_window=15), transport, ask())
+    assert transport.requests == []
+    assert caught.value.attempts == 0
+
+
+async def test_a_refused_prompt_is_pruned_to_the_named_window_and_sent_once_more() -> None:
+    """The limit comes from the error; there are exactly two requests; the next call is pruned before it is sent."""
+    refusal = ModelContextLengthError("too long", context_limit=400, context_requested=size(ask().messages))
+    transport = ScriptedTransport(refusal, "ok")
+    budget = TokenBudget()
+    done = await send(budget, transport, ask(model="gpt-4o"))
+    assert (done.text, len(transport.requests)) == ("ok", 2)
+    assert size(transport.requests[1].messages) <= 400
+    assert done.pruned.budget == 400
+    await send(budget, transport, ask(model="gpt-4o"))
+    assert len(transport.requests) == 3
+    assert size(transport.requests[2].messages) <= 400
+
+
+async def test_an_estimate_that_was_too_low_is_corrected_by_the_error() -> None:
+    """A backend that counts twice as many tokens gets half as many of ours."""
+    request = ask(model="unknown-model")
+    ours = size(request.messages, "unknown-model")
+    refusal = ModelContextLengthError("too long", context_limit=800, context_requested=2 * ours)
+    transport = ScriptedTransport(refusal, "ok")
+    await send(TokenBudget(), transport, request)
+    assert size(transport.requests[1].messages, "unknown-model") <= 400
+
+
+async def test_a_refusal_without_numbers_uses_the_known_window() -> None:
+    """If the error tells nothing and the estimate had fitted, half of the conversation is sent."""
+    request = ask()
+    window = size(request.messages) + 10
+    transport = ScriptedTransport(ModelContextLengthError("too long"), "ok")
+    done = await send(TokenBudget(context_window=window), transport, request)
+    assert size(transport.requests[1].messages) <= size(request.messages) / 2
+    assert done.pruned is not None
+
+
+async def test_a_refusal_that_teaches_nothing_is_raised() -> None:
+    """With no window known anywhere, the backend's error is the caller's."""
+    transport = ScriptedTransport(ModelContextLengthError("too long"), "ok")
+    with pytest.raises(ModelContextLengthError):
+        await send(TokenBudget(), transport, ask(model="unknown-model"))
+    assert len(transport.requests) == 1
+
+
+async def test_a_second_refusal_is_raised() -> None:
+    """There is one resend, not a loop."""
+    transport = ScriptedTransport(ModelContextLengthError("too long", context_limit=400))
+    with pytest.raises(ModelContextLengthError):
+        await send(TokenBudget(), transport, ask(model="unknown-model"))
+    assert len(transport.requests) == 2
+
+
+async def test_a_refused_single_turn_cannot_be_pruned() -> None:
+    """If the newest turn alone is too long, the error says so, with the refusal as its cause."""
+    refusal = ModelContextLengthError("too long", context_limit=5, context_requested=50)
+    request = Request(messages=[{"role": "user", "content": "word " * 40}], model="m")
+    with pytest.raises(TokenLimitExceededError) as caught:
+        await send(TokenBudget(), ScriptedTransport(refusal), request)
+    assert caught.value.__cause__ is refusal
+
+
+async def test_the_window_may_come_from_a_function() -> None:
+    """A function of the model is asked for each call."""
+    transport = ScriptedTransport("ok")
+    await send(TokenBudget(context_window={"a": 400}.get), transport, ask(model="a"))
+    await send(TokenBudget(context_window={"a": 400}.get), transport, ask(model="b"))
+    assert len(transport.requests[0].messages) < len(transport.requests[1].messages) == 42
+
+
+async def test_malformed_messages_are_named() -> None:
+    """A message that cannot be counted is the caller's mistake, with its index."""
+    request = Request(messages=[{"role": "user", "content": 3}], model="gpt-4o")
+    with pytest.raises(ModelInvalidRequestError, match=r"messages\[0\]"):
+        await send(TokenBudget(), ScriptedTransport("ok"), request)
+    with pytest.raises(ModelInvalidRequestError, match="tools"):
+        await send(TokenBudget(), ScriptedTransport("ok"), ask(tools=[3]))
+
+
+async def test_other_operations_and_other_errors_pass() -> None:
+    """Embeddings are not pruned, and a broken backend is not a full window."""
+    await Pipeline([TokenBudget(context_window=1)], ScriptedTransport("ok"))(Request("embed"))
+    with pytest.raises(ModelUnavailableError):
+        await send(TokenBudget(), ScriptedTransport(ModelUnavailableError("down")), ask())
+
+
+@pytest.mark.parametrize("window", [0, -5, "big", True, 1.5])
+def test_impossible_windows_are_rejected(window) -> None:
+    """A wrong window fails at construction."""
+    with pytest.raises(ValueError, match="context_window"):
+        TokenBudget(context_window=window)
