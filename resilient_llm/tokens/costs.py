@@ -99,7 +99,7 @@ class MessageCosts:
         Raises:
             MalformedMessageError: It is no mapping, has no role, or a field has a type that cannot be sent.
         """
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict | Mapping):
             _reject("", "a mapping with a role", message)
         if not isinstance(message.get("role"), str):
             _reject('["role"]', "a string", message.get("role"))
@@ -139,6 +139,12 @@ class MessageCosts:
             _reject('["tool_calls"]', "a list", calls)
         return sum(self.call(call, f'["tool_calls"][{index}]') for index, call in enumerate(calls))
 
+    def images(self, images: object) -> int:
+        """Ollama's list of images beside the content."""
+        if not isinstance(images, list | tuple):
+            _reject('["images"]', "a list", images)
+        return self.image_tokens * len(images)
+
     def json(self, value: object) -> int:
         """A text as it is, anything else as JSON text, None as nothing."""
         if value is None:
@@ -165,6 +171,7 @@ _FIELDS: Mapping[str, Callable[[MessageCosts, object], int]] = {
     "content": MessageCosts.content,
     "tool_calls": MessageCosts.calls,
     "function_call": MessageCosts.call,
+    "images": MessageCosts.images,
 }
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from resilient_llm.models import Message
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
-_SAMPLE = 128
+_SAMPLE = 64
 _SMALL = 65_536
 
 
@@ -75,7 +75,7 @@ def prune(messages: Sequence[Message], budget: int, costs: Costs) -> Pruned:
     The newest turn is always kept. The result never exceeds the budget, pruning it again changes nothing, and
     the input is left alone. An empty conversation stays empty.
 
-    In the report `tokens_before` is counted if little was dropped (up to 128 messages and 64 KB), and
+    In the report `tokens_before` is counted if little was dropped (up to 64 messages and 64 KB), and
     otherwise estimated from a sample: counting what is thrown away would take longer than everything else.
 
     Args:
@@ -162,12 +162,18 @@ def _longest_tail(messages: Sequence[Message], body: int, room: int, costs: Cost
 def _dropped_tokens(messages: Sequence[Message], body: int, start: int, spent: int, costs: Costs) -> int:
     """The size of `messages[body:start]`: counted if that is little, else from bytes at the tail's ratio."""
     dropped = range(body, start)
-    sample = dropped[:: -(-len(dropped) // _SAMPLE)]
-    size = sum(located(costs.bound, messages[index], index) for index in sample)
-    if len(sample) == len(dropped) and size <= _SMALL:
+    size = _bounds(messages, dropped, costs)
+    if len(dropped) <= _SAMPLE and size <= _SMALL:
         return sum(located(costs.message, messages[index], index) for index in dropped)
-    tail = sum(map(costs.bound, messages[start:]))
-    return round(size * len(dropped) / len(sample) * spent / max(tail, 1))
+    tail = _bounds(messages, range(start, len(messages)), costs)
+    return round(size * spent / max(tail, 1))
+
+
+def _bounds(messages: Sequence[Message], where: range, costs: Costs) -> float:
+    """The sum of the messages' upper bounds, of many from an even sample."""
+    sample = where[:: -(-len(where) // _SAMPLE)]
+    total = sum(located(costs.bound, messages[index], index) for index in sample)
+    return total * len(where) / len(sample)
 
 
 def _refuse(needed: int, budget: int) -> NoReturn:

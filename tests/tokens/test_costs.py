@@ -92,6 +92,11 @@ def test_a_tool_result_costs_its_fields():
     assert COSTS.message({"role": "user", "tool_call_id": "call_1", "content": "42"}) == BASE + 6 + 2
 
 
+def test_images_beside_the_content_cost_the_constant():
+    """Ollama's own shape; the data itself is not read."""
+    assert COSTS.message({"role": "user", "content": "look", "images": ["A" * 9999, "B"]}) == BASE + 4 + 2000
+
+
 def test_unknown_fields_count_if_they_are_text():
     """Text may reach the model; other unknown values are left out."""
     assert (
@@ -137,6 +142,7 @@ def test_any_mapping_is_a_message(kind):
             {"role": "assistant", "tool_calls": [{"function": "f"}]},
             r'\["tool_calls"\]\[0\]\["function"\] must be a mapping, not str',
         ),
+        ({"role": "user", "images": {"a": 1}}, r'\["images"\] must be a list, not dict'),
         ({"role": "assistant", "function_call": ["f"]}, r'\["function_call"\] must be a mapping, not list'),
     ],
 )
@@ -149,7 +155,7 @@ def test_a_malformed_message_is_reported_with_the_place(message, problem, error)
 
 def test_a_malformed_message_names_its_place_in_the_conversation():
     """`at` gives the index; the error can be pickled."""
-    error = pickle.loads(pickle.dumps(MalformedMessageError('["role"] must be a string, not int').at(3)))  # noqa: S301
+    error = pickle.loads(pickle.dumps(MalformedMessageError('["role"] must be a string, not int').at(3)))
     assert str(error) == 'messages[3]["role"] must be a string, not int'
 
 

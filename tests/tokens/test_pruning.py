@@ -173,6 +173,15 @@ def test_the_report_says_what_was_dropped(messages, share):
         assert result.report.exact
 
 
+@pytest.mark.parametrize("spare", [0, -1])
+def test_the_budget_may_be_used_to_the_last_token(spare):
+    """A turn that exactly uses the budget up is kept; one token less and it is dropped."""
+    messages = [system("s"), user("oldest " * 30), user("older " * 30), user("newest")]
+    best = [messages[0], *messages[2:]]
+    kept = prune(messages, O200K.conversation(best) + spare, O200K).messages
+    assert kept == (best if spare == 0 else [messages[0], messages[3]])
+
+
 def test_an_estimate_is_reported_as_one():
     """The report says whether the tokens were counted with the model's own vocabulary."""
     report = prune([user("word " * 50), user("hello")], 30, UNKNOWN).report

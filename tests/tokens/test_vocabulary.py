@@ -108,7 +108,7 @@ assert dict(os.environ) == before
 
 def test_the_first_count_needs_no_network_and_no_cache(tmp_path):
     """In a fresh process with sockets blocked and an empty cache counting works and writes nothing."""
-    shown = subprocess.run(  # noqa: S603 - our own program
+    shown = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM],
         env={**os.environ, "TIKTOKEN_CACHE_DIR": str(tmp_path), "DATA_GYM_CACHE_DIR": str(tmp_path)},
         capture_output=True,
