@@ -1,0 +1,73 @@
+"""What was handed over of an answer, and the `Completion` that it makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resilient_llm.events import Event, Finish, ReasoningDelta, Restarted, TextDelta, ToolCall, UsageEvent
+from resilient_llm.models import Completion, FunctionCall, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from resilient_llm.models import Attempt, Message, PruneReport
+
+
+class Transcript:
+    """Keeps the events of an answer as they are handed over.
+
+    Attributes:
+        record: Takes the next event; as cheap as appending to a list, because it is.
+        extend: Takes a batch.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self.record: Callable[[Event], None] = self._events.append
+        self.extend: Callable[[Sequence[Event]], None] = self._events.extend
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def completion(
+        self,
+        *,
+        model: str = "",
+        backend: str = "",
+        request_id: str | None = None,
+        attempts: int = 1,
+        trace: tuple[Attempt, ...] = (),
+        sent: Sequence[Message] = (),
+        pruned: PruneReport | None = None,
+        raw: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """The answer so far; without a finish reason until `Finish` was recorded. See `Completion`."""
+        events = self._since_restart()
+        calls = tuple(event for event in events if isinstance(event, ToolCall))
+        legacy = next((call for call in calls if not call.id), None)
+        usages = [event.usage for event in events if isinstance(event, UsageEvent)]
+        last = events[-1] if events else None
+        return Completion(
+            text="".join([event.text for event in events if type(event) is TextDelta]),
+            reasoning="".join([event.text for event in events if type(event) is ReasoningDelta]),
+            tool_calls=tuple(call for call in calls if call.id),
+            function_call=FunctionCall(legacy.name, legacy.arguments) if legacy else None,
+            finish_reason=last.reason if isinstance(last, Finish) else None,
+            usage=usages[-1] if usages else Usage(),
+            model=model,
+            backend=backend,
+            request_id=request_id,
+            attempts=attempts,
+            trace=trace,
+            sent=sent,
+            pruned=pruned,
+            raw=raw,
+        )
+
+    def _since_restart(self) -> list[Event]:
+        """What counts: a `Restarted` event tells to drop what came before it."""
+        events = self._events
+        for index in range(len(events) - 1, -1, -1):
+            if type(events[index]) is Restarted:
+                return events[index + 1 :]
+        return events
