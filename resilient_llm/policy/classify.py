@@ -1,0 +1,243 @@
+"""What a backend's failure means: status, headers and body in, one typed error out.
+
+Pure and total: any bytes, any status and any headers give an `LLMError`, never an exception; the current time is
+an argument. What the words and codes mean is data, in `classify_rules` and `classify_words`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import attrs
+
+from resilient_llm.errors import ERROR_TYPES, ErrorCode, LLMError
+
+from .classify_answer import finish_failure, says_error
+from .classify_body import Reading, read_body, squeeze
+from .classify_rules import LAST, RULES, Rule, classify_status
+from .classify_stream import read_stream
+from .context_size import Overflow, read_overflow
+from .retry_after import delay_from_headers, delay_from_text
+from .scrub import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Surface: TypeAlias = Literal["http", "stream"]
+
+_LENGTH: Final = 300
+_WORDS: Final = 8_000
+_GENERIC: Final = frozenset({None, 200, 400, 500, 502})
+"""Statuses that yield to one that the body names."""
+
+_REQUEST_IDS: Final = (
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-amzn-requestid",
+    "x-ms-request-id",
+    "cf-ray",
+)
+_TYPE_HEADERS: Final = ("x-amzn-errortype", ":exception-type", "x-ms-error-code", ":error-code")
+
+
+@attrs.frozen
+class Finding:
+    """A code, what was said, and whether a retry helps if not as the class says."""
+
+    code: ErrorCode
+    message: str
+    retryable: bool | None = None
+
+
+def classify(
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: str | bytes | None = None,
+    backend: str | None = None,
+    surface: Surface = "http",
+    model: str | None = None,
+    now: float | None = None,
+) -> LLMError:
+    """Turn what a backend answered instead of a result into the error that it means.
+
+    Args:
+        status: The HTTP status; None if there was none.
+        headers: The answer's headers, or those of an event-stream frame; any case.
+        body: The body, or of a stream the text as far as it came. At most 64 KiB are examined: the beginning of a
+            body, the end of a stream.
+        backend: The transport's name, for the error.
+        surface: `"http"` for an ordinary answer, `"stream"` for a failure inside a stream whose status was 200.
+        model: The model asked for, for the error.
+        now: Wall time in epoch seconds, for dates in `Retry-After`; without it only the answer's own `date` serves.
+    """
+    lowered = _headers(headers)
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes | bytearray) else str(body or "")
+    reading, found = _examine(text, status, surface, lowered)
+    error = _build(found, reading, status, lowered, now)
+    error.status, error.backend, error.model = status, backend, model
+    return error
+
+
+def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {str(name).lower(): str(value)[:1_000] for name, value in (headers or {}).items()}
+
+
+def _examine(
+    text: str, status: int | None, surface: str, headers: Mapping[str, str]
+) -> tuple[Reading, Finding]:
+    if surface == "stream":
+        return _examine_stream(text, headers)
+    reading = _with_types(read_body(text), headers)
+    if status is None or not 200 <= status < 300:
+        return reading, judge(reading, status)
+    return reading, _judge_answer(reading)
+
+
+def _examine_stream(text: str, headers: Mapping[str, str]) -> tuple[Reading, Finding]:
+    failure = read_stream(text)
+    reading = failure.reading
+    if reading is None and any(name in headers for name in _TYPE_HEADERS):
+        reading = read_body(text)
+    if reading is not None and reading.form != "html":
+        reading = _with_types(reading, headers)
+        return reading, judge(reading, 200)
+    code = failure.code or ErrorCode.MODEL_RESPONSE_INVALID
+    return Reading("empty"), Finding(code, failure.message)
+
+
+def _judge_answer(reading: Reading) -> Finding:
+    """Judge a body that came with status 200."""
+    if reading.form == "html":
+        return Finding(ErrorCode.MODEL_RESPONSE_INVALID, f"a web page: {_message(reading)}", retryable=False)
+    if reading.form == "empty":
+        return Finding(ErrorCode.MODEL_RESPONSE_INVALID, "an empty body")
+    if says_error(reading.value):
+        return judge(reading, 200)
+    if found := finish_failure(reading.value):
+        return Finding(*found)
+    if reading.form == "text" and len(" ".join(reading.texts)) < 1_000 and (rule := _match(reading, 200)):
+        return Finding(rule.code, _message(reading), rule.retryable)
+    return Finding(
+        ErrorCode.MODEL_RESPONSE_INVALID, "an answer without content" if reading.value else "no JSON"
+    )
+
+
+def _with_types(reading: Reading, headers: Mapping[str, str]) -> Reading:
+    """Add the error types that AWS and Azure put into headers."""
+    types = [squeeze(headers[name].partition(":")[0]) for name in _TYPE_HEADERS if name in headers]
+    return attrs.evolve(reading, codes=(*types, *reading.codes)) if types else reading
+
+
+def judge(reading: Reading, status: int | None) -> Finding:
+    """Decide by codes and wording first, then the status, then the vaguest codes.
+
+    Args:
+        reading: What the body says.
+        status: The HTTP status; 200 for a failure that a body or a stream of status 200 tells of.
+    """
+    said = _message(reading)
+    if status in _GENERIC and reading.statuses:
+        status = reading.statuses[0]
+    if (
+        reading.form == "html" and status
+    ):  # a proxy's own page; its 503 means that it has no server to send to
+        return Finding(_page(status), said or f"HTTP {status}")
+    if rule := _match(reading, status or 200):
+        return Finding(rule.code, said, rule.retryable)
+    code = classify_status(status) if status else None
+    if code is None:
+        found = next((rule for rule in LAST if _codes_hold(rule, reading)), None)
+        code = found.code if found else ErrorCode.MODEL_UNAVAILABLE
+    return Finding(code, said or f"HTTP {status}")
+
+
+def _page(status: int) -> ErrorCode:
+    return (
+        ErrorCode.MODEL_UNAVAILABLE
+        if status == 503
+        else classify_status(status) or ErrorCode.MODEL_RESPONSE_INVALID
+    )
+
+
+def _match(reading: Reading, status: int) -> Rule | None:
+    words = _words(reading)
+    return next((rule for rule in RULES if _holds(rule, reading, words, status)), None)
+
+
+def _holds(rule: Rule, reading: Reading, words: str, status: int) -> bool:
+    if rule.status is not None and status not in rule.status:
+        return False
+    if rule.codes and not _codes_hold(rule, reading):
+        return False
+    return all(
+        not pattern or _pattern(pattern).search(words) for pattern in (rule.words, rule.also)
+    ) and not (rule.unless and _pattern(rule.unless).search(words))
+
+
+def _codes_hold(rule: Rule, reading: Reading) -> bool:
+    return any(_pattern(rule.codes).search(code) for code in reading.codes)
+
+
+@cache
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+_QUOTES: Final = str.maketrans({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0xA0: " "})
+
+
+def _words(reading: Reading) -> str:
+    """The sentences as the rules want them: lower case, no URLs, single spaces, innermost first."""
+    joined = " . ".join(text[:2_000] for text in reading.texts)[:_WORDS].translate(_QUOTES).lower()
+    return " ".join(_pattern(r"https?://[^\s\"')>]{1,500}").sub(" ", joined).replace("\\n", " ").split())
+
+
+def _message(reading: Reading) -> str:
+    """The innermost sentence that says something, short and without secrets."""
+    said = next((text for text in reading.texts if " " in text), reading.texts[0] if reading.texts else "")
+    said = scrub("".join(character if character.isprintable() else " " for character in said[:2_000])).rstrip(
+        " ."
+    )
+    return said if len(said) <= _LENGTH else f"{said[: _LENGTH - 1]}…"
+
+
+def _build(
+    found: Finding, reading: Reading, status: int | None, headers: Mapping[str, str], now: float | None
+) -> LLMError:
+    words = _words(reading)
+    sizes = Overflow()
+    if found.code is ErrorCode.MODEL_CONTEXT_LENGTH:
+        sizes = read_overflow(words, reading.figures)
+    failed = status is None or not 200 <= status < 300  # Anthropic sends retry-after with good answers too
+    wait = delay_from_headers(headers, now) if failed else None
+    if wait is None:
+        wait = delay_from_text(words, reading.delays)
+    named = next((headers[name][:128] for name in _REQUEST_IDS if headers.get(name)), None)
+    return ERROR_TYPES[found.code](
+        found.message or "the backend said nothing",
+        retryable=_retryable(found, words, headers),
+        retry_after=wait,
+        request_id=named or reading.request_id,
+        context_limit=sizes.limit,
+        context_requested=sizes.requested,
+    )
+
+
+def _retryable(found: Finding, words: str, headers: Mapping[str, str]) -> bool | None:
+    """What the backend says itself comes first; then whether the request could ever fit its allowance."""
+    said = {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+    if said is not None:
+        return said
+    if found.code is ErrorCode.MODEL_RATE_LIMITED and _oversized(words):
+        return False
+    return found.retryable
+
+
+def _oversized(words: str) -> bool:
+    """Is this one request larger than the whole allowance of its window?"""
+    match = _pattern(r"limit:? {0,2}(\d{1,12})\b.{0,60}requested:? {0,2}(\d{1,12})\b").search(words)
+    return "request too large" in words or (match is not None and int(match[2]) > int(match[1]))
