@@ -111,7 +111,7 @@ class Pipeline:
         """Send the request through the stages. The answer, or the error, carries the trace of its attempts."""
         trace = _Trace()
         started = self._clock.monotonic()
-        request = attrs.evolve(request, observers=(*request.observers, trace))
+        request = request.observed_by(trace)
         try:
             response = await self._handler(request)
         except LLMError as error:

@@ -111,9 +111,13 @@ class Response:
             LLMError: The answer broke off; `partial` holds what had come.
             ModelResponseInvalidError: The response was closed before its end.
         """
-        async for _ in self:
-            pass
-        if self.outcome != COMPLETED:
+        if self.outcome is None or self._on_event:
+            async for _ in self:
+                pass
+        else:  # all of it is here, and nobody edits it
+            self._transcript.extend(self._ready)
+            self._ready.clear()
+        if self.outcome is not COMPLETED:
             msg = "the response was closed before its end"
             raise ModelResponseInvalidError(msg, partial=self._completion(), backend_fault=False)
         return self._completion()

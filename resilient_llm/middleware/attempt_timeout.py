@@ -111,7 +111,7 @@ class _Limit:
                 seconds = self.seconds()
                 scope.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
-        return attrs.evolve(request, observers=(*request.observers, seen))
+        return request.observed_by(seen)
 
     def _bounded(self, limit: float | None) -> float | None:
         if self._deadline is not None:

@@ -45,7 +45,7 @@ class Deadline:
             if self.seconds is None:
                 return await call_next(request)
             deadline = now + self.seconds
-            request = attrs.evolve(request, deadline=deadline)
+            request = request.due(deadline)
         if deadline <= now:
             raise _exceeded(request, "the deadline had passed before the call began")
         try:

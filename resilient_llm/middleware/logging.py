@@ -63,7 +63,7 @@ class Logging:
         if not logger.isEnabledFor(logging.WARNING) or not _heard():
             return await call_next(request)
         call = _Call(request, self._clock)
-        request = attrs.evolve(request, observers=(*request.observers, call.notice))
+        request = request.observed_by(call.notice)
         return await observe(call_next(request), call.settled)
 
 

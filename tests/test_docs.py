@@ -1,0 +1,45 @@
+"""Every fenced Python block of the README and the docs runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks() -> list[tuple[str, str]]:
+    return [
+        (f"{page.relative_to(ROOT)}:{number}", block)
+        for page in PAGES
+        for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S), 1)
+    ]
+
+
+@pytest.mark.parametrize(("name", "block"), blocks(), ids=[name for name, _ in blocks()])
+def test_the_documented_code_runs(name: str, block: str) -> None:
+    """Each block is a program that ends without an error, with warnings as errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{name}\n{done.stderr}"
+
+
+def test_the_readme_names_its_two_commands() -> None:
+    """The command that runs the main job and the one that runs the tests can be found by machines."""
+    readme = (ROOT / "README.md").read_text()
+    for marker in ("main job", "tests"):
+        assert re.search(rf"<!-- {marker} -->\n```bash\n.+?\n```", readme, re.S), marker
+
+
+def test_links_lead_somewhere() -> None:
+    """Relative links of all pages name files that exist."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
