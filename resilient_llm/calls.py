@@ -58,7 +58,7 @@ class Calls:
         for response, owner in list(self._open.items()):
             if owner is current or owner.done():
                 response.close()  # nobody is left who could read it to its end
-        self._opening.discard(current)  # type: ignore[arg-type] # None is never in it
+        self._opening.discard(current)
         self._rest()
         try:
             async with asyncio.timeout(grace):

@@ -67,20 +67,20 @@ class AsyncClient:
         middleware: Sequence[Middleware] | None = None,
         **options: Unpack[StackOptions],
     ) -> None:
-        backend_options = {
-            "base_url": base_url,
-            "api_key": api_key,
-            "headers": headers,
-            "query": query,
-            "connector": connector,
-            "session": session,
-        }
         if transport is None:
-            if backend is None:
-                msg = 'name a backend (AsyncClient("lmstudio")) or give a transport'
-                raise TypeError(msg)
-            transport = create_transport(backend, model=model or None, **backend_options)
-        elif backend is not None or any(value is not None for value in backend_options.values()):
+            transport = _transport(
+                backend,
+                model=model or None,
+                base_url=base_url,
+                api_key=api_key,
+                headers=headers,
+                query=query,
+                connector=connector,
+                session=session,
+            )
+        elif any(
+            option is not None for option in (backend, base_url, api_key, headers, query, connector, session)
+        ):
             msg = (
                 "a transport brings its own backend, base_url, api_key, headers, query, connector and session"
             )
@@ -188,6 +188,13 @@ class AsyncClient:
     ) -> None:
         """Close it."""
         await self.aclose()
+
+
+def _transport(backend: str | None, **options: object) -> Transport:
+    if backend is None:
+        msg = 'name a backend (AsyncClient("lmstudio")) or give a transport'
+        raise TypeError(msg)
+    return create_transport(backend, **options)
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ class Clock(Protocol):
         """Seconds since the epoch, as the machine believes; only for reading dates that a server sent."""
         ...
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, /) -> None:
         """Suspend the current task."""
         ...
 

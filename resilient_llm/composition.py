@@ -73,8 +73,10 @@ def check(middleware: Sequence[object]) -> None:
         if outer in roles and inner in roles and roles.index(inner) < _last(roles, outer):
             raise CompositionError(why)
     breakers = [stage for stage, role in zip(middleware, roles, strict=True) if role == "breaker"]
-    for stage, role in zip(middleware, roles, strict=True):
-        if role == "peek" and not any(getattr(stage, "__self__", None) is breaker for breaker in breakers):
+    for stage in middleware:
+        if role_of(stage) == "peek" and not any(
+            getattr(stage, "__self__", None) is breaker for breaker in breakers
+        ):
             msg = "peek belongs to another breaker: use the peek of the CircuitBreaker in the same stack"
             raise CompositionError(msg)
 

@@ -28,7 +28,7 @@ def conversation(prompt: str | Sequence[Message], system: str | None = None) -> 
 
 
 def _check(messages: Sequence[Message]) -> None:
-    if not isinstance(messages, Sequence) or isinstance(messages, bytes):
+    if isinstance(messages, bytes | Mapping) or not isinstance(messages, Sequence):
         msg = f"messages must be a text or a list of messages, not {type(messages).__name__}"
         raise ModelInvalidRequestError(msg)
     if not messages:

@@ -143,12 +143,10 @@ class Response:
     async def _pull(self) -> None:
         """Receive until something can be handed over or the body ended."""
         seconds, limit = tightest(self._limits)
+        scope = asyncio.timeout(seconds if limit else None)
         try:
-            if limit is None:
+            async with scope:
                 await self._receive()
-            else:
-                async with asyncio.timeout(seconds) as scope:
-                    await self._receive()
         except Exception as exc:
             overrun = limit is not None and isinstance(exc, TimeoutError) and scope.expired()
             error = self._fail(limit.error() if limit is not None and overrun else exc)

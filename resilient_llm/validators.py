@@ -54,3 +54,10 @@ def ratio(_instance: object, attribute: attrs.Attribute[Any], value: object) -> 
     if not 0 < _number(attribute, value) <= 1:
         msg = f"{attribute.name} must be above 0 and at most 1, not {value!r}"
         raise ValueError(msg)
+
+
+def optional_callable(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """None, or something to call."""
+    if value is not None and not callable(value):
+        msg = f"{attribute.name} must be a function or None, not {value!r}"
+        raise TypeError(msg)

@@ -52,8 +52,9 @@ class AttemptTimeout:
         if seconds is None:
             response = await call_next(limit.watching(request, None))
         else:
+            scope = asyncio.timeout(seconds)
             try:
-                async with asyncio.timeout(seconds) as scope:
+                async with scope:
                     response = await call_next(limit.watching(request, scope))
             except TimeoutError as exc:
                 if not scope.expired():

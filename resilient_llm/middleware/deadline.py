@@ -9,7 +9,7 @@ import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import DeadlineExceededError, LLMError, ModelTimeoutError
-from resilient_llm.validators import positive
+from resilient_llm.validators import optional_positive
 
 if TYPE_CHECKING:
     from resilient_llm.models import Request
@@ -34,7 +34,7 @@ class Deadline:
 
     role = "deadline"
 
-    seconds: float | None = attrs.field(default=600.0, validator=attrs.validators.optional(positive))
+    seconds: float | None = attrs.field(default=600.0, validator=optional_positive)
     clock: Clock = attrs.field(default=SYSTEM_CLOCK, kw_only=True, repr=False)
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
@@ -48,8 +48,9 @@ class Deadline:
             request = request.due(deadline)
         if deadline <= now:
             raise _exceeded(request, "the deadline had passed before the call began")
+        scope = asyncio.timeout(deadline - now + GRACE)
         try:
-            async with asyncio.timeout(deadline - now + GRACE) as scope:
+            async with scope:
                 response = await call_next(request)
         except LLMError as error:
             raise self._translate(request, deadline, error) from error

@@ -84,8 +84,8 @@ class _Call:
             case Attempt(error=None):
                 self._attempts += 1
                 self._log.debug("llm.attempt", **_attempt(notice))
-            case Attempt(error=error):
-                self._attempts += 1
+            case Attempt(error=LLMError() as error):
+                self._attempts += not error.local
                 self._log.info("llm.attempt", **_attempt(notice), code=str(error.code), status=error.status)
             case Waiting():
                 self._log.info("llm.wait", seconds=round(notice.seconds, 3), code=str(notice.error.code))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Window: TypeAlias = int | Callable[[str], int | None] | None
 
 
-def _window(_instance: object, _attribute: object, value: object) -> None:
+def _window(_instance: object, _attribute: object, value: Any) -> None:
     if value is None or callable(value):
         return
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:

@@ -15,7 +15,7 @@ import attrs
 import backoff
 
 from resilient_llm.errors import ErrorCode, LLMError
-from resilient_llm.validators import count, non_negative
+from resilient_llm.validators import count, non_negative, optional_callable
 
 WaitGenerator: TypeAlias = Callable[[], Generator[float, Any, None]]
 """A wait generator of `backoff`, its options bound with `functools.partial`."""
@@ -84,7 +84,7 @@ class RetryPolicy:
     max_retries: int = attrs.field(default=3, validator=count)
     wait: WaitGenerator = attrs.field(default=STANDARD_WAIT, validator=attrs.validators.is_callable())
     jitter: Jitter | None = attrs.field(
-        default=backoff.full_jitter, validator=attrs.validators.optional(attrs.validators.is_callable())
+        default=backoff.full_jitter, validator=optional_callable
     )
     max_server_delay: float = attrs.field(default=60.0, validator=non_negative)
     loading_timeout: float = attrs.field(default=600.0, validator=non_negative)

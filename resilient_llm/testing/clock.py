@@ -15,7 +15,7 @@ STALLED = 1.0
 """Real seconds without any event and without any timer after which a virtual loop is called deadlocked."""
 
 
-class _SkippingSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc] # chosen by the platform
+class _SkippingSelector(selectors.DefaultSelector):
     """Instead of waiting for a timer, moves the loop's time to it."""
 
     loop: VirtualTimeLoop

@@ -74,7 +74,7 @@ class _ScriptedBody:
         self.info = ResponseInfo(backend=self.transport.name, model="scripted-model")
         self.transport.open_bodies += 1
 
-    async def receive(self) -> Sequence[Event]:
+    async def receive(self) -> list[Event]:
         while self.steps:
             step = self.steps.pop(0)
             if isinstance(step, Exception):

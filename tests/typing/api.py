@@ -1,0 +1,68 @@
+"""What users write: type-checked, never run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import aiobreaker
+import backoff
+
+import resilient_llm as rl
+
+
+async def calling() -> None:
+    """The client's calls have the types that the docs say."""
+    async with rl.AsyncClient("lmstudio", model="", deadline=60, max_retries=3) as llm:
+        done: rl.Completion = await llm.complete("Name three rivers.", system="Be terse.", temperature=0.2)
+        text: str = await llm.generate("Hello", max_tokens=10)
+        text = await llm.generate_with_context("Tell me a joke", done.messages, idle_timeout=5)
+        async with llm.stream([{"role": "user", "content": text}], tools=[], tool_deltas=True) as response:
+            async for event in response:
+                match event:
+                    case rl.TextDelta(text):
+                        print(text)
+                    case rl.ToolCall(index=index, arguments=arguments):
+                        print(index + 1, arguments.upper())
+                    case rl.Finish(reason):
+                        print(reason)
+                    case _:
+                        pass
+            done = await response.completion()
+        vectors: list[list[float]] = (await llm.embed(["a", "b"])).vectors
+        models: list[rl.ModelInfo] = await llm.models()
+        number: int = await llm.count_tokens("Hello")
+        print(vectors, models, number, done.usage.total_tokens)
+
+
+async def stage(request: rl.Request, call_next: rl.Handler) -> rl.Response:
+    """A plain function is a stage."""
+    return await rl.observe(call_next(request), lambda outcome: print(outcome.kind))
+
+
+class Stage:
+    """So is a class with `__call__`."""
+
+    async def __call__(self, request: rl.Request, call_next: rl.Handler) -> rl.Response:
+        """Pass on."""
+        return await call_next(request)
+
+
+async def composing() -> None:
+    """Stacks are lists of stages; backoff's and aiobreaker's things fit in."""
+    breaker = rl.CircuitBreaker(aiobreaker.CircuitBreaker(fail_max=3), failure_ratio=0.3)
+    retry = rl.Retry(max_retries=2, wait=partial(backoff.fibo, max_value=5), jitter=backoff.random_jitter)
+    stack: list[rl.Middleware] = [stage, Stage(), retry, breaker.peek, breaker, rl.ErrorClassifier()]
+    stack += rl.standard_stack(max_retries=3, deadline=None)[:1]
+    handler: rl.Handler = rl.Pipeline(stack, rl.OfflineTransport())
+    response = await handler(rl.Request(messages=[{"role": "user", "content": "Hello"}]))
+    print(await response.completion())
+
+
+def errors(exc: Exception) -> float | None:
+    """Errors tell what they know with types."""
+    error = rl.classify(status=429, headers={"retry-after": "2"}, body="{}", backend="openai")
+    if isinstance(exc, rl.CircuitOpenError):
+        return exc.time_remaining.total_seconds()
+    if error.code == rl.ErrorCode.MODEL_RATE_LIMITED or error.code == "MODEL_QUOTA_EXCEEDED":
+        return error.retry_after
+    return rl.classify_exception(exc).retry_after
