@@ -30,7 +30,7 @@ class Address:
     @property
     def root(self) -> URL:
         """The base without a `/v1` at its end: where local servers have their own routes."""
-        return self.base.with_path(self.base.path.removesuffix("/v1"))
+        return self.base.with_path(self.base.raw_path.removesuffix("/v1"), encoded=True)
 
     def join(self, path: str, *, root: bool = False) -> URL:
         """The URL of a path below the base, with the query."""
@@ -59,9 +59,9 @@ def parse_address(url: str, *, default_path: str = "", option: str = "base_url")
         shown = "what was given" if "@" in url else repr(url)
         msg = f"{option} must be an absolute URL such as 'http://localhost:1234/v1', not {shown}"
         raise ValueError(msg)
-    path = parsed.path.rstrip("/") or default_path
+    path = parsed.raw_path.rstrip("/") or default_path
     return Address(
-        base=parsed.origin().with_path(path),
+        base=parsed.origin().with_path(path, encoded=True),
         query=tuple(parsed.query.items()),
         authorization=_basic(parsed),
     )

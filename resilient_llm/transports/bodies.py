@@ -148,6 +148,7 @@ class StreamBody:
         except TimeoutError:
             if not patience.expired():
                 raise
+            self._response.close()
             return b""
 
     def _note(self) -> None:

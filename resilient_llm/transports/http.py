@@ -6,19 +6,19 @@ mean is the business of the transports, which take it from the codecs in `wire/`
 
 from __future__ import annotations
 
-import asyncio
 import errno
-from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypedDict, TypeVar
 
 import aiohttp
 from aiohttp import hdrs
-from multidict import CIMultiDict, CIMultiDictProxy, istr
+from multidict import CIMultiDict, istr
 
-from resilient_llm.errors import BackendFailure, ModelResponseInvalidError, ModelUnavailableError
+from resilient_llm.errors import BackendFailure, ModelUnavailableError
 from resilient_llm.response import ResponseInfo
 
 from .address import Address, environment_proxy, parse_address
 from .credentials import ApiKey, Credential
+from .reading import hide_headers, lower_case, read_some, read_whole
 from .sessions import Pool, Sessions
 
 if TYPE_CHECKING:
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-MAX_BODY_BYTES: Final = 64 * 1024 * 1024
-MAX_ERROR_BYTES: Final = 64 * 1024
-ERROR_BODY_SECONDS: Final = 5.0
 USER_AGENT: Final = "resilient-llm"
 
-_NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
+
+class HTTPOptions(TypedDict, total=False):
+    """The options that every HTTP transport takes beside its own; see `HTTPTransport`."""
+
+    headers: Mapping[str, str] | None
+    query: Mapping[str, str] | None
+    connector: aiohttp.BaseConnector | None
+    session: aiohttp.ClientSession | None
 
 
 class HTTPTransport:
@@ -74,13 +78,13 @@ class HTTPTransport:
         self,
         base_url: str,
         *,
+        name: str,
         model: str = "",
         api_key: ApiKey | None = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         connector: aiohttp.BaseConnector | None = None,
         session: aiohttp.ClientSession | None = None,
-        name: str,
     ) -> None:
         self.name = name
         self.model = model
@@ -129,7 +133,8 @@ class HTTPTransport:
             self._explain(exc)
             raise
         except aiohttp.ClientResponseError as exc:
-            raise _without_headers(exc) from None
+            hide_headers(exc)
+            raise
         if not 200 <= response.status < 300:
             raise await self._failure(response)
         return response, pool
@@ -206,61 +211,11 @@ class HTTPTransport:
 
     async def _failure(self, response: aiohttp.ClientResponse) -> BackendFailure:
         """The answer of a backend that refused, with as much of its body as comes."""
-        pieces: list[bytes] = []
-        try:
-            async with asyncio.timeout(ERROR_BODY_SECONDS):
-                while piece := await response.content.readany():
-                    pieces.append(piece)
-                    if sum(map(len, pieces)) >= MAX_ERROR_BYTES:
-                        break
-        except (aiohttp.ClientError, TimeoutError):
-            pass  # the status and what has come of the body say enough
-        finally:
-            response.close()
-        return self._as_failure(response, b"".join(pieces)[:MAX_ERROR_BYTES])
-
-    def _as_failure(self, response: aiohttp.ClientResponse, body: bytes) -> BackendFailure:
-        text = self._key.scrub(body.decode("utf-8", "replace"))
-        return BackendFailure(response.status, lower_case(response.headers), text)
-
-
-def lower_case(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers as a plain dictionary, names in lower case."""
-    return {name.lower(): value for name, value in headers.items()}
-
-
-async def read_whole(response: aiohttp.ClientResponse, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Read a body, decompressed, up to a limit.
-
-    Raises:
-        ModelResponseInvalidError: It is longer; the connection is dropped.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    content = response.content
-    try:
-        while piece := await content.readany():
-            size += len(piece)
-            if size > limit:
-                break
-            pieces.append(piece)
-    except BaseException:
-        response.close()
-        raise
-    if size > limit:
-        response.close()
-        msg = f"the body is longer than {limit} bytes"
-        raise ModelResponseInvalidError(msg, status=response.status)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        text = (await read_some(response)).decode("utf-8", "replace")
+        return BackendFailure(response.status, lower_case(response.headers), self._key.scrub(text))
 
 
 def _with_query(address: Address, query: Mapping[str, str] | None) -> Address:
     if not query:
         return address
     return Address(address.base, tuple({**dict(address.query), **query}.items()), address.authorization)
-
-
-def _without_headers(exc: aiohttp.ClientResponseError) -> aiohttp.ClientResponseError:
-    """The error without the request's headers, which its repr would show, key and all."""
-    info = exc.request_info._replace(headers=_NO_HEADERS)
-    return aiohttp.ClientResponseError(info, (), status=exc.status, message=exc.message, headers=exc.headers)

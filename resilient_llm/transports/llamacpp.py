@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 from msgspec import json
@@ -15,11 +15,10 @@ from .openai_compatible import OpenAICompatibleTransport
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import aiohttp
-
     from resilient_llm.models import Extensions, Message, ModelInfo
 
     from .credentials import ApiKey
+    from .http import HTTPOptions
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -44,23 +43,17 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         *,
         model: str = "",
         api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        connector: aiohttp.BaseConnector | None = None,
-        session: aiohttp.ClientSession | None = None,
         name: str = "llamacpp",
         auto_select: bool = True,
+        **options: Unpack[HTTPOptions],
     ) -> None:
         super().__init__(
             base_url,
             model=model,
             api_key=api_key,
-            headers=headers,
-            query=query,
-            connector=connector,
-            session=session,
             name=name,
             auto_select=auto_select,
+            **options,
         )
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:

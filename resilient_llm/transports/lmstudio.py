@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
 from resilient_llm.models import ModelInfo
@@ -15,11 +15,10 @@ from .openai_compatible import OpenAICompatibleTransport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import aiohttp
-
     from resilient_llm.models import Extensions
 
     from .credentials import ApiKey
+    from .http import HTTPOptions
 
 DEFAULT_URL = "http://localhost:1234/v1"
 
@@ -48,23 +47,17 @@ class LMStudioTransport(OpenAICompatibleTransport):
         *,
         model: str = "",
         api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        connector: aiohttp.BaseConnector | None = None,
-        session: aiohttp.ClientSession | None = None,
         name: str = "lmstudio",
         auto_select: bool = True,
+        **options: Unpack[HTTPOptions],
     ) -> None:
         super().__init__(
             base_url or os.environ.get("LMSTUDIO_URL") or DEFAULT_URL,
             model=model,
             api_key=api_key or os.environ.get("LM_API_TOKEN"),
-            headers=headers,
-            query=query,
-            connector=connector,
-            session=session,
             name=name,
             auto_select=auto_select,
+            **options,
         )
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:

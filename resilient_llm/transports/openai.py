@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from multidict import istr
 
@@ -12,13 +12,10 @@ from resilient_llm.errors import ModelAuthError, ModelInvalidRequestError
 from .openai_compatible import OpenAICompatibleTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import aiohttp
-
     from resilient_llm.models import Request
 
     from .credentials import ApiKey
+    from .http import HTTPOptions
     from .selection import Kind
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -34,8 +31,8 @@ class OpenAITransport(OpenAICompatibleTransport):
         api_key: The key, or a function (sync or async) that is asked for it before each attempt. Default:
             `OPENAI_API_KEY`.
         base_url: Default: `OPENAI_BASE_URL`, else OpenAI's own.
-        organization: Default: `OPENAI_ORG_ID`.
-        project: Default: `OPENAI_PROJECT_ID`.
+        organization: Default: `OPENAI_ORG_ID`; empty for none.
+        project: Default: `OPENAI_PROJECT_ID`; empty for none.
 
     The other options are those of `OpenAICompatibleTransport`.
 
@@ -55,25 +52,21 @@ class OpenAITransport(OpenAICompatibleTransport):
         base_url: str | None = None,
         organization: str | None = None,
         project: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        connector: aiohttp.BaseConnector | None = None,
-        session: aiohttp.ClientSession | None = None,
         name: str = "openai",
+        **options: Unpack[HTTPOptions],
     ) -> None:
         whose = {
-            "OpenAI-Organization": organization or os.environ.get("OPENAI_ORG_ID"),
-            "OpenAI-Project": project or os.environ.get("OPENAI_PROJECT_ID"),
+            "OpenAI-Organization": _given(organization, "OPENAI_ORG_ID"),
+            "OpenAI-Project": _given(project, "OPENAI_PROJECT_ID"),
         }
+        said = {key: value for key, value in whose.items() if value}
+        options["headers"] = said | dict(options.get("headers") or {})
         super().__init__(
             base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL,
             model=model,
             api_key=api_key or self._key_from_environment(name),
-            headers={key: value for key, value in whose.items() if value} | dict(headers or {}),
-            query=query,
-            connector=connector,
-            session=session,
             name=name,
+            **options,
         )
 
     @classmethod
@@ -85,11 +78,8 @@ class OpenAITransport(OpenAICompatibleTransport):
         api_version: str | None = None,
         api_key: ApiKey | None = None,
         azure_ad_token: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        connector: aiohttp.BaseConnector | None = None,
-        session: aiohttp.ClientSession | None = None,
         name: str = "azure-openai",
+        **options: Unpack[HTTPOptions],
     ) -> OpenAITransport:
         """A transport for a deployment at Azure OpenAI.
 
@@ -100,11 +90,8 @@ class OpenAITransport(OpenAICompatibleTransport):
             api_key: Default: `AZURE_OPENAI_API_KEY`, unless there is a token.
             azure_ad_token: A token of Entra, or a function that gives one. Default: `AZURE_OPENAI_AD_TOKEN`,
                 if there is no key either.
-            headers: Sent with every request.
-            query: Appended to every URL.
-            connector: As for `HTTPTransport`.
-            session: As for `HTTPTransport`.
             name: The backend's name.
+            options: Those of `HTTPTransport`.
 
         Raises:
             ModelAuthError: There is neither a key nor a token.
@@ -115,16 +102,16 @@ class OpenAITransport(OpenAICompatibleTransport):
         token = azure_ad_token
         if not token and not api_key and not os.environ.get(_AzureKey.key_variable):
             token = os.environ.get("AZURE_OPENAI_AD_TOKEN")
+        options["query"] = {"api-version": version, **(options.get("query") or {})}
         kind = _AzureToken if token else _AzureKey
         return kind(
             model=deployment,
             api_key=token or api_key,
             base_url=f"{endpoint.rstrip('/')}/openai/deployments/{deployment}",
-            headers=headers,
-            query={"api-version": version, **(query or {})},
-            connector=connector,
-            session=session,
+            organization="",
+            project="",
             name=name,
+            **options,
         )
 
     async def _with_model(self, request: Request, kind: Kind) -> Request:
@@ -148,10 +135,18 @@ class _AzureKey(OpenAITransport):
     key_format = "{}"
     id_header = istr("apim-request-id")
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._models_url = self._address.join("../../models")  # beside the deployments, not below one
+
 
 class _AzureToken(_AzureKey):
     key_header = OpenAITransport.key_header
     key_format = OpenAITransport.key_format
+
+
+def _given(option: str | None, variable: str) -> str | None:
+    return os.environ.get(variable) if option is None else option
 
 
 def _required(variable: str, option: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Unpack
 
 import attrs
 from msgspec import json
@@ -22,14 +22,10 @@ from resilient_llm.wire.openai import (
 from resilient_llm.wire.payload import loads
 
 from .bodies import ReadyBody, StreamBody
-from .http import HTTPTransport
+from .http import HTTPOptions, HTTPTransport
 from .selection import Kind, choose_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import aiohttp
-
     from resilient_llm.models import Extensions, ModelInfo, Request
 
     from .credentials import ApiKey
@@ -65,22 +61,16 @@ class OpenAICompatibleTransport(HTTPTransport):
         *,
         model: str = "",
         api_key: ApiKey | None = None,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        connector: aiohttp.BaseConnector | None = None,
-        session: aiohttp.ClientSession | None = None,
         name: str = "openai-compatible",
         auto_select: bool = True,
+        **options: Unpack[HTTPOptions],
     ) -> None:
         super().__init__(
             base_url,
             model=model,
             api_key=api_key,
-            headers=headers,
-            query=query,
-            connector=connector,
-            session=session,
             name=name,
+            **options,
         )
         self._auto_select = auto_select
         self._chosen: dict[Kind, str] = {}

@@ -1,0 +1,115 @@
+"""The backend without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import subprocess
+import sys
+
+import attrs
+import pytest
+from transports.answers import CHAT, MESSAGES, STREAM
+
+from resilient_llm.errors import ModelInvalidRequestError
+from resilient_llm.events import Finish, TextDelta
+from resilient_llm.models import Request
+from resilient_llm.transports import OfflineTransport
+
+
+async def complete(request):
+    return await (await OfflineTransport()(request)).completion()
+
+
+def ask(text):
+    return attrs.evolve(CHAT, messages=[{"role": "user", "content": text}])
+
+
+async def test_the_same_prompt_gets_the_same_answer():
+    """Twice the same, and another for another prompt."""
+    texts = [(await complete(ask(text))).text for text in ("a", "a", "b", "c")]
+    assert texts[0] == texts[1]
+    assert len(set(texts)) == 3
+
+
+async def test_answers_are_the_same_in_every_process():
+    """Nothing depends on the hash seed of the interpreter."""
+    program = (
+        "import asyncio; from resilient_llm.transports import OfflineTransport as O; "
+        "from resilient_llm.models import Request as R\n"
+        "async def main():\n"
+        f"    r = await O()(R(messages={MESSAGES!r})); print((await r.completion()).text)\n"
+        "asyncio.run(main())"
+    )
+    command = [sys.executable, "-c", program]
+    shown = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == (await complete(CHAT)).text
+
+
+async def test_a_stream_comes_word_by_word_and_makes_the_same_text():
+    """Each event is a word; together they are the whole answer."""
+    response = await OfflineTransport()(STREAM)
+    assert response.outcome is None
+    events = [event async for event in response]
+    pieces = [event.text for event in events if isinstance(event, TextDelta)]
+    assert "".join(pieces) == (await complete(CHAT)).text
+    assert len(pieces) == len("".join(pieces).split())
+    assert events[-1] == Finish("stop")
+
+
+async def test_max_tokens_cuts_the_answer():
+    """The answer's beginning, and the reason `length`."""
+    whole = await complete(CHAT)
+    cut = await complete(attrs.evolve(CHAT, params={"max_tokens": 3}))
+    assert whole.text.startswith(cut.text)
+    assert (len(cut.text.split()), cut.finish_reason, cut.usage.completion_tokens) == (3, "length", 3)
+    assert (whole.finish_reason, whole.usage.prompt_tokens) == ("stop", 3)
+
+
+async def test_content_in_parts_counts_as_its_text():
+    """Parts that are no text are passed over."""
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}]
+    assert (await complete(ask(parts))).text != (await complete(ask("b"))).text
+
+
+async def test_vectors_are_of_unit_length_and_repeatable():
+    """Texts that differ point elsewhere."""
+    request = Request("embed", params={"input": ["a", "b", "a"]})
+    result = await (await OfflineTransport()(request)).result()
+    first, second, third = result.vectors
+    assert first == third != second
+    assert math.isclose(math.hypot(*first), 1.0)
+    assert len(first) == 384
+
+
+async def test_a_single_text_and_a_size_may_be_asked_for():
+    """`input` may be a string; `dimensions` is honoured."""
+    request = Request("embed", params={"input": "a", "dimensions": 8})
+    result = await (await OfflineTransport()(request)).result()
+    assert [len(vector) for vector in result.vectors] == [8]
+
+
+async def test_it_lists_itself():
+    """One model, loaded."""
+    (model,) = await (await OfflineTransport()(Request("models"))).result()
+    assert (model.id, model.loaded) == ("offline", True)
+
+
+@pytest.mark.parametrize("request_", [Request(), Request("raw")], ids=["no messages", "raw"])
+async def test_what_it_cannot_answer_is_refused(request_):
+    """No messages, no answer; no server, no routes."""
+    with pytest.raises(ModelInvalidRequestError):
+        await OfflineTransport()(request_)
+
+
+def test_a_model_file_is_refused_with_a_way_out():
+    """Nothing is faked: the message says how to serve the file."""
+    with pytest.raises(ModelInvalidRequestError, match=r"llama-server -m x\.gguf"):
+        OfflineTransport(model_path="x.gguf")
+
+
+async def test_options_of_other_backends_are_ignored():
+    """Going offline takes one change, whatever else is configured."""
+    transport = OfflineTransport(base_url="http://x", api_key="k", headers={}, session=None)
+    assert repr(transport) == "<OfflineTransport offline>"
+    await transport.aclose()
