@@ -110,7 +110,7 @@ class StreamBody:
         decoder = self._decoder
         if decoder.failure is not None:
             raise self._amend(decoder.failure, self._response)
-        data = await self._content.readany() if decoder.finish_reason is None else await self._rest()
+        data = await self._read() if decoder.finish_reason is None else await self._rest()
         events = decoder.feed(data) if data else decoder.eof()
         if self.info.model != decoder.model:
             self._note()
@@ -135,6 +135,16 @@ class StreamBody:
         else:
             self._response.close()
 
+    async def _read(self) -> bytes:
+        """The next read; what had come before the connection broke, before the error that broke it."""
+        try:
+            return await self._content.readany()
+        except ClientError:
+            left = self._content._read_nowait(-1)  # noqa: SLF001 - the public one raises the error again
+            if left:
+                return left
+            raise
+
     async def _rest(self) -> bytes:
         """What comes after the finish reason, if it comes in time; empty if nothing does any more."""
         if self._patient_until is None:
@@ -142,7 +152,7 @@ class StreamBody:
         patience = asyncio.timeout_at(self._patient_until)
         try:
             async with patience:
-                return await self._content.readany()
+                return await self._read()
         except ClientError:
             return b""
         except TimeoutError:

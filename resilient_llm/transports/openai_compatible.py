@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, ClassVar, Final, Unpack
 
 import attrs
 from msgspec import json
 
-from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelResponseInvalidError
+from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
 from resilient_llm.events import Finish, Result, UsageEvent
 from resilient_llm.response import Response, ResponseInfo, commit
 from resilient_llm.wire.openai import (
@@ -23,15 +22,15 @@ from resilient_llm.wire.payload import loads
 
 from .bodies import ReadyBody, StreamBody
 from .http import HTTPOptions, HTTPTransport
-from .selection import Kind, choose_model
+from .selection import Selection
 
 if TYPE_CHECKING:
     from resilient_llm.models import Extensions, ModelInfo, Request
 
     from .credentials import ApiKey
+    from .selection import Kind
 
 END: Final = Finish("stop")
-logger: Final = logging.getLogger("resilient_llm.transports")
 
 
 class OpenAICompatibleTransport(HTTPTransport):
@@ -73,7 +72,7 @@ class OpenAICompatibleTransport(HTTPTransport):
             **options,
         )
         self._auto_select = auto_select
-        self._chosen: dict[Kind, str] = {}
+        self._selection = Selection(name, self.stand_in)
         self._chat_url = self._address.join("chat/completions")
         self._embeddings_url = self._address.join("embeddings")
         self._models_url = self._address.join("models")
@@ -91,7 +90,7 @@ class OpenAICompatibleTransport(HTTPTransport):
             return await self._answer(request)
         except BackendFailure as failure:
             if failure.status == 404:
-                self._chosen.clear()  # the model may have been unloaded: choose again next time
+                self._selection.forget()
             raise
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
@@ -147,21 +146,7 @@ class OpenAICompatibleTransport(HTTPTransport):
     # The model ...
 
     async def _with_model(self, request: Request, kind: Kind) -> Request:
-        model = self.model or self._chosen.get(kind, "")
+        model = self.model or self._selection.known(kind)
         if not model and self._auto_select:
-            model = await self._select(kind, request.extensions)
+            model = await self._selection.model(kind, self.list_models(request.extensions))
         return attrs.evolve(request, model=model) if model else request
-
-    async def _select(self, kind: Kind, extensions: Extensions) -> str:
-        """Choose a model from the backend's list, and remember the choice; a stand-in is not remembered."""
-        try:
-            models = await self.list_models(extensions)
-        except (BackendFailure, ModelResponseInvalidError) as exc:
-            logger.warning("%s: the models could not be listed (%s)", self.name, type(exc).__name__)
-            models = []
-        choice = choose_model(models, kind)
-        if choice is not None:
-            self._chosen[kind] = choice.id
-            return choice.id
-        logger.warning("%s: no model of kind %r is offered; asking for %r", self.name, kind, self.stand_in)
-        return self.stand_in

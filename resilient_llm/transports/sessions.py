@@ -84,19 +84,24 @@ class Sessions:
 
     async def aclose(self) -> None:
         """Close the pools of the running loop and of loops that have ended. A later call opens a new one."""
-        running = asyncio.get_running_loop()
-        for loop in [loop for loop in self._pools if loop is running or loop.is_closed()]:
-            pool, guard = self._pools.pop(loop)
-            await (guard.aclose() if loop is running else pool.aclose())
+        await self._forget_ended()
+        entry = self._pools.pop(asyncio.get_running_loop(), None)
+        if entry is not None:
+            await entry[1].aclose()
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> Pool:
         pool = Pool(self._session or self._make(), loop=loop, owned=self._session is None)
         guard = _until_the_loop_ends(pool)
         await anext(guard)
-        for ended in [loop for loop in self._pools if loop.is_closed()]:
-            del self._pools[ended]
         self._pools[loop] = (pool, guard)
+        await self._forget_ended()
         return pool
+
+    async def _forget_ended(self) -> None:
+        """Let go of loops that were closed; most have closed their sessions themselves."""
+        for loop in list(self._pools):
+            if loop.is_closed() and (entry := self._pools.pop(loop, None)):
+                await entry[0].aclose()
 
     def _make(self) -> aiohttp.ClientSession:
         if self._connector is not None and self._connector.closed:

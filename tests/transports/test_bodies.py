@@ -110,6 +110,30 @@ async def test_a_stream_that_breaks_off_fails_after_what_came(serve, connect, th
     assert response.outcome.kind is OutcomeKind.FAILED
 
 
+@pytest.mark.parametrize("events", [[delta("b")], [delta("b"), stop()]], ids=["unfinished", "finished"])
+async def test_a_slow_reader_loses_nothing_that_came_before_a_reset(serve, connect, events):
+    """What had arrived is handed over, then the reset matters, or no more."""
+
+    async def more(wire):
+        await asyncio.sleep(0.03)
+        for event in events:
+            await wire.event(event)
+        await reset(wire)
+
+    server = await serve(streaming(delta("a"), done=False, then=more))
+    async with await connect(server)(STREAM) as response:
+        first = await anext(response)
+        await server.all_closed()
+        await asyncio.sleep(0.02)
+        second = await anext(response)
+        if len(events) == 1:
+            with pytest.raises(aiohttp.ClientError):
+                await anext(response)
+        else:
+            assert await anext(response) == Finish("stop")
+    assert [first, second] == [TextDelta("a"), TextDelta("b")]
+
+
 async def test_a_stream_that_ends_cleanly_too_early_fails(serve, connect):
     """A body that is whole for HTTP but names no finish reason is no answer."""
     server = await serve(streaming(delta("a"), done=False))
