@@ -67,32 +67,18 @@ class AsyncClient:
         middleware: Sequence[Middleware] | None = None,
         **options: Unpack[StackOptions],
     ) -> None:
-        if transport is None:
-            transport = _transport(
-                backend,
-                model=model or None,
-                base_url=base_url,
-                api_key=api_key,
-                headers=headers,
-                query=query,
-                connector=connector,
-                session=session,
-            )
-        elif any(
-            option is not None for option in (backend, base_url, api_key, headers, query, connector, session)
-        ):
-            msg = (
-                "a transport brings its own backend, base_url, api_key, headers, query, connector and session"
-            )
-            raise TypeError(msg)
-        if middleware is None:
-            middleware = standard_stack(backend=name_of(transport), **options)
-        elif options:
-            msg = f"{min(options)} is an option of the standard stack: set it on the stages in `middleware`"
-            raise TypeError(msg)
+        connection = {
+            "base_url": base_url,
+            "api_key": api_key,
+            "headers": headers,
+            "query": query,
+            "connector": connector,
+            "session": session,
+        }
+        transport = _transport(transport, backend, model, connection)
         self.transport = transport
         self.model = model
-        self.pipeline = Pipeline(middleware, transport)
+        self.pipeline = Pipeline(_stack(middleware, transport, options), transport)
         self._clock: Clock = options.get("clock", SYSTEM_CLOCK)
         self._calls = Calls()
 
@@ -190,11 +176,29 @@ class AsyncClient:
         await self.aclose()
 
 
-def _transport(backend: str | None, **options: object) -> Transport:
-    if backend is None:
-        msg = 'name a backend (AsyncClient("lmstudio")) or give a transport'
+def _transport(
+    transport: Transport | None, backend: str | None, model: str, connection: Mapping[str, object]
+) -> Transport:
+    if transport is None:
+        if backend is None:
+            msg = 'name a backend (AsyncClient("lmstudio")) or give a transport'
+            raise TypeError(msg)
+        return create_transport(backend, model=model or None, **connection)
+    if backend is not None or any(value is not None for value in connection.values()):
+        msg = f"a transport brings its own backend, {', '.join(connection)}: give it or them, not both"
         raise TypeError(msg)
-    return create_transport(backend, **options)
+    return transport
+
+
+def _stack(
+    middleware: Sequence[Middleware] | None, transport: Transport, options: StackOptions
+) -> Sequence[Middleware]:
+    if middleware is None:
+        return standard_stack(backend=name_of(transport), **options)
+    if options:
+        msg = f"{min(options)} is an option of the standard stack: set it on the stages in `middleware`"
+        raise TypeError(msg)
+    return middleware
 
 
 @attrs.frozen

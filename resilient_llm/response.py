@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from .body import Body, Limit, ResponseInfo, tightest
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
@@ -149,10 +149,7 @@ class Response:
                 await self._receive()
         except Exception as exc:
             overrun = limit is not None and isinstance(exc, TimeoutError) and scope.expired()
-            error = self._fail(limit.error() if limit is not None and overrun else exc)
-            if error is exc:
-                raise
-            raise error from (error.__cause__ or exc)
+            self._fail(limit.error() if limit is not None and overrun else exc, exc)
         except BaseException:
             self._settle(ABANDONED)
             raise
@@ -197,8 +194,8 @@ class Response:
             self._settle(ABANDONED)
             warnings.warn(f"{self!r} was dropped without being closed", ResourceWarning, stacklevel=2)
 
-    def _fail(self, exc: Exception) -> Exception:
-        """Translate, attach what had come, settle."""
+    def _fail(self, exc: Exception, caught: Exception) -> NoReturn:
+        """Translate, attach what had come, settle, raise."""
         for translate in self._on_error:
             exc = translate(exc)
         if isinstance(exc, LLMError):
@@ -209,7 +206,9 @@ class Response:
                 exc.partial = partial
         self._ready.clear()
         self._settle(Outcome.of(exc))
-        return exc
+        if exc is caught:
+            raise exc
+        raise exc from (exc.__cause__ or caught)
 
     def _settle(self, outcome: Outcome) -> None:
         if self.outcome is not None:
@@ -243,10 +242,7 @@ async def commit(body: Body, request: Request) -> Response:
     try:
         await response._open()  # noqa: SLF001 - the other half of the class
     except Exception as exc:
-        error = response._fail(exc)  # noqa: SLF001
-        if error is exc:
-            raise
-        raise error from (error.__cause__ or exc)
+        response._fail(exc, exc)  # noqa: SLF001
     except BaseException:
         response.close()
         raise

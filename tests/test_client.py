@@ -1,0 +1,225 @@
+"""AsyncClient: calls, options, lifecycle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+
+import attrs
+import pytest
+
+import resilient_llm as rl
+from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
+
+SLOW = [1.0, rl.TextDelta("a"), 1.0, rl.TextDelta("b"), 1.0, rl.Finish("stop")]
+
+
+def client(*scripts, **options) -> rl.AsyncClient:
+    return rl.AsyncClient(transport=ScriptedTransport(*scripts), **options)
+
+
+async def test_complete_gives_the_whole_answer() -> None:
+    """A prompt becomes a conversation, options go where they belong, the answer is whole."""
+    llm = client("Rhine, Danube, Elbe", model="m")
+    done = await llm.complete("Name three rivers.", system="Be terse.", temperature=0.1, deadline=5)
+    request = llm.transport.requests[0]
+    assert (done.text, done.finish_reason, done.attempts, done.backend) == (
+        "Rhine, Danube, Elbe",
+        "stop",
+        1,
+        "scripted",
+    )
+    assert [message["role"] for message in done.messages] == ["system", "user", "assistant"]
+    assert (request.model, request.params, request.stream) == ("m", {"temperature": 0.1}, False)
+    await llm.aclose()
+
+
+async def test_generate_gives_the_text() -> None:
+    """With and without a conversation before the prompt."""
+    context = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    async with client("one", "two") as llm:
+        assert await llm.generate("Hello", max_tokens=5) == "one"
+        assert await llm.generate_with_context("Tell me a joke", context, system="Be funny.") == "two"
+        assert [m["role"] for m in llm.transport.requests[1].messages] == [
+            "system",
+            "user",
+            "assistant",
+            "user",
+        ]
+    assert len(context) == 2
+
+
+async def test_stream_gives_events_and_the_same_completion() -> None:
+    """A stream is entered, iterated, and completed."""
+    async with client("a b c") as llm, llm.stream("Hello") as response:
+        events = [event async for event in response]
+        assert events == [rl.TextDelta("a "), rl.TextDelta("b "), rl.TextDelta("c"), rl.Finish("stop")]
+        done = await response.completion()
+    assert (done.text, done.attempts, len(done.trace)) == ("a b c", 1, 1)
+
+
+async def test_a_stream_that_is_not_entered_sends_nothing() -> None:
+    """Making the stream object is free."""
+    async with client("a") as llm:
+        llm.stream("Hello")
+        assert llm.transport.requests == []
+
+
+async def test_the_standard_stack_retries() -> None:
+    """Without a stack of one's own, transient failures are retried."""
+    async with client(rl.ModelOverloadedError("busy"), "Hello", clock=FakeClock()) as llm:
+        done = await llm.complete("Hello", initial_backoff=0.001)
+        assert (done.text, done.attempts) == ("Hello", 2)
+
+
+async def test_bad_input_is_refused_before_anything_is_sent() -> None:
+    """Empty messages, no texts and wrong options are named."""
+    async with client("a") as llm:
+        with pytest.raises(rl.ModelInvalidRequestError, match="messages is empty"):
+            await llm.complete([])
+        with pytest.raises(rl.ModelInvalidRequestError, match="at least one text"):
+            await llm.embed([])
+        with pytest.raises(rl.ModelInvalidRequestError, match="max_retries"):
+            llm.stream("Hello", max_retries=-1)
+        assert llm.transport.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "problem"),
+    [
+        ((), {}, "name a backend"),
+        (("no-such",), {}, "unknown backend 'no-such'; known are llamacpp"),
+        (("offline",), {"transport": rl.OfflineTransport()}, "not both"),
+        ((), {"transport": rl.OfflineTransport(), "base_url": "http://a"}, "not both"),
+        (("offline",), {"middleware": [], "max_retries": 1}, "option of the standard stack"),
+        (("offline",), {"retries": 1}, "unknown option 'retries'"),
+        (("offline",), {"max_retries": -1}, "max_retries"),
+        (("offline",), {"deadline": 0}, "seconds"),
+        (("openai",), {}, "OPENAI_API_KEY"),
+    ],
+)
+def test_impossible_clients_are_refused(arguments, options, problem) -> None:
+    """The message says what is wrong and what would be accepted."""
+    with pytest.raises((TypeError, ValueError, rl.LLMError), match=problem):
+        rl.AsyncClient(*arguments, **options)
+
+
+async def test_no_server_says_where_and_what_to_start() -> None:
+    """A refused connection names the address and the command that starts the server."""
+    async with rl.AsyncClient("lmstudio", base_url="http://127.0.0.1:9", model="m", max_retries=0) as llm:
+        with pytest.raises(rl.ModelUnavailableError) as caught:
+            await llm.complete("Hello")
+    assert "127.0.0.1:9" in str(caught.value)
+    assert "lms server start" in str(caught.value)
+
+
+def test_a_key_never_shows() -> None:
+    """Neither the client nor its transport shows the key."""
+    llm = rl.AsyncClient("openai", api_key="sk-very-secret")
+    assert "sk-very-secret" not in repr(llm) + repr(llm.transport) + repr(llm.pipeline)
+
+
+async def test_a_closed_client_refuses_calls() -> None:
+    """After `aclose()` a call says that the client is closed; closing again is fine."""
+    llm = client("a")
+    await llm.aclose()
+    await llm.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        await llm.complete("Hello")
+
+
+def test_closing_lets_running_calls_finish() -> None:
+    """Calls of other tasks get their grace time; new ones are refused meanwhile."""
+
+    async def scenario() -> None:
+        llm = client(SLOW, clock=FakeClock())
+        call = asyncio.ensure_future(llm.complete("Hello"))
+        await asyncio.sleep(0.5)
+        closing = asyncio.ensure_future(llm.aclose(grace=10))
+        await asyncio.sleep(0.5)
+        with pytest.raises(RuntimeError, match="closed"):
+            await llm.complete("Hello")
+        assert (await call).text == "ab"
+        await closing
+        assert asyncio.get_running_loop().time() == 3.0
+
+    run_virtual(scenario())
+
+
+def test_closing_ends_what_outlasts_its_grace() -> None:
+    """After the grace time, openings are cancelled and streams closed."""
+
+    async def scenario() -> None:
+        llm = client(SLOW, clock=FakeClock())
+        opening = asyncio.ensure_future(llm.complete("Hello"))
+        streaming = asyncio.ensure_future(_read(llm))
+        await asyncio.sleep(1.5)
+        await llm.aclose(grace=0.1)
+        results = await asyncio.gather(opening, streaming, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert llm.transport.open_bodies == 0
+        assert asyncio.get_running_loop().time() < 3.0 or results[1] is not None
+
+    run_virtual(scenario())
+
+
+async def _read(llm: rl.AsyncClient) -> object:
+    async with llm.stream("Hello") as response:
+        async for _ in response:
+            pass
+        return response.outcome
+
+
+def test_closing_does_not_wait_for_its_own_task() -> None:
+    """A stream that the closing task itself left open is closed at once."""
+
+    async def scenario() -> None:
+        llm = client(SLOW, clock=FakeClock())
+        response = await llm.send(rl.Request(messages=[{"role": "user", "content": "Hello"}], stream=True))
+        await llm.aclose(grace=100)
+        assert response.outcome.kind is rl.OutcomeKind.ABANDONED
+        assert asyncio.get_running_loop().time() == 1.0
+
+    run_virtual(scenario())
+
+
+async def test_counting_asks_the_backend_first() -> None:
+    """A transport that counts is asked; else the local tokenizer counts."""
+
+    class Counting(ScriptedTransport):
+        async def count_tokens(self, prompt: object) -> int:
+            return 42
+
+    async with rl.AsyncClient(transport=Counting("a")) as llm:
+        assert await llm.count_tokens("Hello world") == 42
+    async with client("a", model="gpt-4o") as llm:
+        assert await llm.count_tokens("Hello world") == 2
+        assert await llm.count_tokens([{"role": "user", "content": "Hello world"}]) == 9
+
+
+async def test_embeddings_and_models_of_the_offline_backend() -> None:
+    """One text and many give vectors in order; the list has one model."""
+    async with rl.AsyncClient("offline") as llm:
+        one, many = await llm.embed("a"), await llm.embed(["a", "b"])
+        assert one.vectors[0] == many.vectors[0] != many.vectors[1]
+        assert [model.id for model in await llm.models()] == ["offline"]
+
+
+async def test_context_variables_flow() -> None:
+    """Everything runs in the caller's task."""
+    seen = contextvars.ContextVar("seen", default=0)
+
+    async def stage(request, call_next):
+        seen.set(seen.get() + 1)
+        return await call_next(request)
+
+    async with client("a", middleware=[stage]) as llm:
+        await llm.complete("Hello")
+    assert seen.get() == 1
+
+
+def test_requests_are_values() -> None:
+    """Two equal requests are equal, and none can be changed."""
+    assert rl.Request(model="a") == rl.Request(model="a")
+    assert rl.Request(model="a").due(1.0) == attrs.evolve(rl.Request(model="a"), deadline=1.0)
+    assert rl.Request().observed_by(print) == attrs.evolve(rl.Request(), observers=(print,))
