@@ -100,7 +100,7 @@ def _plain(value: object) -> object:
         return list(cast(Sequence[object], value))
     if hasattr(value, "model_dump"):
         return cast(Any, value).model_dump(mode="json", exclude_none=True)
-    msg = f"a {type(value).__name__} is no JSON"
+    msg = f"a value of type {type(value).__name__} is no JSON"
     raise TypeError(msg)
 
 

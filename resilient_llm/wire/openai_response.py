@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 from collections.abc import Iterator, Mapping  # noqa: TC003 - attrs resolves annotations
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import msgspec
@@ -85,9 +84,9 @@ class _Vector(msgspec.Struct, gc=False):
 
 
 class _Vectors(msgspec.Struct, gc=False):
-    data: list[_Vector]
-    model: str | None = None
-    usage: dict[str, object] | None = None
+    data: Annotated[list[_Vector], msgspec.Meta(min_length=1)]
+    model: object = None
+    usage: object = None
 
 
 _decode_vectors = msgspec.json.Decoder(_Vectors).decode
@@ -102,13 +101,12 @@ def decode_embeddings(body: bytes) -> Embeddings:
     """
     try:
         answer = _decode_vectors(body)
-        answer.data.sort(key=_index)
-        vectors = [_floats(item.embedding) for item in answer.data]
-    except (ValueError, RecursionError, struct.error, binascii.Error) as error:
+        vectors = [_floats(item.embedding) for item in sorted(answer.data, key=_index)]
+    except (ValueError, RecursionError, struct.error) as error:
         reject_error(load_object(body), body)
         msg = "the answer holds no usable embeddings"
         raise ModelResponseInvalidError(msg) from error
-    return Embeddings(vectors, answer.model or "", usage_of(answer.usage) or Usage())
+    return Embeddings(vectors, text_of(answer.model) or "", usage_of(answer.usage) or Usage())
 
 
 def _index(item: _Vector) -> int:

@@ -23,7 +23,7 @@ from .sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
 DONE: Final = b"[DONE]"
 PADDING: Final = b"\xef\xbb\xbf \t\r\n"
-NO_STREAM: Final = b"{[<"
+NO_STREAM: Final = (b"{", b"[", b"<")
 
 _decode = msgspec.json.Decoder(Chunk).decode
 
@@ -84,10 +84,10 @@ class ChatStreamDecoder:
     def _is_stream(self, data: bytes) -> bool:
         """Is this SSE? Some backends answer a request for a stream with a plain body, mostly an error's."""
         if not self._begun:
-            start = data.lstrip(PADDING)[:1]
+            start = data.lstrip(PADDING)
             self._begun = bool(start)
-            if start and start in NO_STREAM:
-                self._body = bytearray()
+            if start[:1] in NO_STREAM:
+                self._body, data = bytearray(), start
         if self._body is None:
             return True
         self._body += data

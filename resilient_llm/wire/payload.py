@@ -35,9 +35,9 @@ def loads(payload: bytes) -> object:
     except (ValueError, RecursionError):
         pass
     try:
-        return json.loads(payload.decode("utf-8", "replace"))
+        return json.loads(payload.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError) as error:
-        msg = f"the backend sent {describe(payload)} instead of JSON"
+        msg = f"the backend sent {describe(payload)} where JSON was due"
         raise ModelResponseInvalidError(msg) from error
 
 
@@ -50,7 +50,7 @@ def load_object(payload: bytes) -> dict[str, Any]:
     value = loads(payload)
     if isinstance(value, dict):
         return cast(dict[str, Any], value)
-    msg = f"the backend sent JSON of type {type(value).__name__} instead of an object"
+    msg = f"the backend sent JSON of type {type(value).__name__} where an object was due"
     raise ModelResponseInvalidError(msg)
 
 
