@@ -167,7 +167,7 @@ class Circuit:
         Nothing changes for leases that are no probe, or late.
         """
         with self._lock:
-            if not lease.probe or lease.settled or lease.generation != self._generation:
+            if not lease.probe or lease.generation != self._generation:
                 return
             transition = self._pass(Trigger.PROBE_SUCCEEDED)
             lease.probe, lease.generation = False, self._generation

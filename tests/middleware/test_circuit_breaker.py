@@ -26,7 +26,7 @@ from resilient_llm.errors import (
     ModelTimeoutError,
     ModelUnavailableError,
 )
-from resilient_llm.events import Finish, TextDelta, ToolCallDelta
+from resilient_llm.events import Finish, TextDelta, ToolCallDelta, Waiting
 from resilient_llm.middleware.circuit_breaker import CircuitBreaker
 from resilient_llm.models import Request
 from resilient_llm.pipeline import Pipeline
@@ -52,12 +52,14 @@ class Gate:
 
     def __init__(self, *before: object, after: object = None) -> None:
         self.calls = 0
+        self.request: Request | None = None
         self.open = asyncio.Event()
         self.reached = asyncio.Event()
         self._before, self._after = before, after
 
     async def __call__(self, request: Request) -> Response:
         self.calls += 1
+        self.request = request
         return await commit(_GatedBody(self, list(self._before), self._after), request)
 
 
@@ -400,6 +402,20 @@ async def test_a_streamed_probe_that_fails_before_content_opens_the_circuit_agai
     assert caught.value.retry_after == pytest.approx(60)
 
 
+async def test_only_content_proves_a_streamed_probe(breaker: CircuitBreaker, clock: FakeClock):
+    """A notice of another kind leaves the circuit half-open."""
+    await half_open(breaker, clock)
+    gate = Gate()
+    probe = asyncio.create_task(breaker(STREAM, gate))
+    await gate.reached.wait()
+    assert gate.request is not None
+    gate.request.tell(Waiting(1.0, DOWN, attempt=1))
+    assert state(breaker) is State.HALF_OPEN
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+
+
 async def test_observers_that_were_there_before_the_probe_are_still_told(
     breaker: CircuitBreaker, clock: FakeClock
 ):
@@ -545,6 +561,7 @@ async def test_an_isolated_breaker_lets_no_new_model_through_either(breaker: Cir
     breaker.reset()
     await attempt(breaker, transport)
     await attempt(breaker, transport, Request(model="another"))
+    assert breaker.circuit("another").generation == 0, "made as if nothing had been ordered"
 
 
 async def test_a_breaker_forced_closed_lets_everything_through(breaker: CircuitBreaker):
@@ -578,6 +595,18 @@ async def test_listeners_are_told_what_aiobreaker_would_tell_them(clock: FakeClo
         ("state_change", CircuitBreakerState.HALF_OPEN, CircuitBreakerState.CLOSED),
         ("success", CircuitBreakerState.CLOSED, 0),
     ]
+
+
+async def test_listeners_hear_of_a_closing_at_a_streams_first_content_and_of_its_end_once(clock: FakeClock):
+    """The state changes while the stream goes on; success is told when it has ended."""
+    recorder = Recorder()
+    breaker = CircuitBreaker(listeners=[recorder], clock=clock, rng=Middle())
+    await half_open(breaker, clock)
+    recorder.told.clear()
+    async with await breaker(STREAM, ScriptedTransport("a b")) as response:
+        assert recorder.names == ["state_change", "before_call", "state_change"]
+        await response.completion()
+    assert recorder.names == ["state_change", "before_call", "state_change", "success"]
 
 
 async def test_rejections_and_neutral_results_are_told_to_nobody(clock: FakeClock):

@@ -253,6 +253,13 @@ def test_a_probe_that_fails_opens_for_twice_as_long_up_to_the_maximum():
     assert seen == pytest.approx([30, 60, 120, 240, 300, 300])
 
 
+def test_a_failed_probe_is_one_more_failure_in_a_row():
+    """The counter that listeners read goes on while the circuit is open."""
+    bench = Bench()
+    bench.settle(bench.half_open(), Verdict.FAILURE)
+    assert bench.circuit.fail_counter == 6
+
+
 def test_a_success_resets_the_doubling():
     """The next opening lasts as long as the first."""
     bench = Bench()
