@@ -53,7 +53,10 @@ class Deadline:
             async with scope:
                 response = await call_next(request)
         except LLMError as error:
-            raise self._translate(request, deadline, error) from error
+            translated = self._translate(request, deadline, error)
+            if translated is error:
+                raise
+            raise translated from error
         except TimeoutError as exc:
             if not scope.expired():
                 raise

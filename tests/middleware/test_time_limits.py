@@ -167,6 +167,15 @@ def test_errors_before_the_deadline_pass_unchanged() -> None:
     assert type(error) is TimeoutError
 
 
+def test_an_error_that_passes_keeps_its_cause() -> None:
+    """An error that has nothing to do with the deadline says what caused it, above this stage as below."""
+    failure = ModelUnavailableError("reset")
+    failure.__cause__ = ConnectionResetError()
+    error, _ = play(failure, within=10.0)
+    assert error is failure
+    assert isinstance(error.__cause__, ConnectionResetError)
+
+
 def test_the_callers_own_deadline_wins() -> None:
     """A request that brings a deadline keeps it."""
     _, now = play(1000.0, Finish("stop"), deadline=3.0, within=100.0)
