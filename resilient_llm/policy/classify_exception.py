@@ -166,6 +166,8 @@ def _from_answer(
             model=model,
             now=now,
         )
+    if _unreadable(exc):
+        return None
     response = _attribute(exc, "response")
     status = _status(exc, response)
     body = _body(exc, response)
@@ -179,6 +181,11 @@ def _from_answer(
         model=model,
         now=now,
     )
+
+
+def _unreadable(exc: BaseException) -> bool:
+    """Is the status the client's own? aiohttp's parser gives a 400 to every answer that it cannot read."""
+    return any("HttpProcessingError" in _names(link) for link in (exc, exc.__cause__) if link is not None)
 
 
 def _status(exc: BaseException, response: Any) -> int | None:
