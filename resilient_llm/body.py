@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -23,7 +23,7 @@ class ResponseInfo:
     request_id: str | None = None
     status: int | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    raw: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
 
 
 class Body(Protocol):

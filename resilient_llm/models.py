@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
@@ -171,7 +172,7 @@ class Completion:
         trace: One record for each attempt.
         sent: The messages that were sent, after pruning.
         pruned: What was dropped before sending, or None.
-        raw: The decoded body of an answer that came whole; None for streams.
+        body: The bytes of an answer that came whole, for `raw`; None for streams.
     """
 
     text: str = ""
@@ -187,7 +188,12 @@ class Completion:
     trace: tuple[Attempt, ...] = ()
     sent: Sequence[Message] = attrs.field(default=(), repr=False)
     pruned: PruneReport | None = None
-    raw: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
+
+    @property
+    def raw(self) -> Mapping[str, Any] | None:
+        """The decoded body of an answer that came whole, with all that is not read here; None for streams."""
+        return None if self.body is None else json.loads(self.body)
 
     @property
     def message(self) -> dict[str, Any]:

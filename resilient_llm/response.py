@@ -224,7 +224,7 @@ class Response:
             model=self.info.model or self.request.model,
             backend=self.info.backend,
             request_id=self.info.request_id,
-            raw=self.info.raw,
+            body=self.info.body,
             attempts=max(1, count_attempts(self.trace)),
             trace=tuple(self.trace),
             sent=self.request.messages,

@@ -117,7 +117,7 @@ class OpenAICompatibleTransport(HTTPTransport):
         if request.stream:
             return await commit(StreamBody(response, ChatStreamDecoder(), info, pool, self.amend), request)
         answer = await self.decoded(response, decode_chat)
-        info.model, info.raw = answer.model, answer.raw
+        info.model, info.body = answer.model, answer.body
         info.request_id = info.request_id or answer.id
         return await commit(ReadyBody(answer.events, info), request)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterator, Mapping  # noqa: TC003 - attrs resolves annotations
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
 import msgspec
@@ -14,8 +13,8 @@ from resilient_llm.errors import ModelResponseInvalidError
 from resilient_llm.events import Event, Finish, ReasoningDelta, TextDelta, ToolCall, UsageEvent
 from resilient_llm.models import Embeddings, Usage
 
-from .openai_shapes import Delta, Function, finish_word, read_delta
-from .payload import load_object, objects_of, reject_error, text_of, usage_of
+from .openai_shapes import Answer, Delta, Function, finish_word, read_answer
+from .payload import body_failure, load_object, reject_error, text_of, usage_of
 
 
 @attrs.frozen
@@ -26,13 +25,13 @@ class ChatAnswer:
         events: What a stream would have brought; tool calls are whole.
         model: The model as the backend names it.
         id: The backend's id of the answer.
-        raw: The decoded body.
+        body: The bytes.
     """
 
     events: list[Event]
     model: str
     id: str | None
-    raw: Mapping[str, Any] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
 
 
 def decode_chat(body: bytes) -> ChatAnswer:
@@ -42,40 +41,46 @@ def decode_chat(body: bytes) -> ChatAnswer:
         BackendFailure: The body says an error, which the classifier judges.
         ModelResponseInvalidError: No JSON object, no choices, or nothing said without a finish reason.
     """
-    raw = load_object(body)
-    reject_error(raw, body)
-    choices = objects_of(raw.get("choices"))
-    if not choices:
+    try:
+        answer = _decode_answer(body)
+    except (ValueError, RecursionError):
+        answer = read_answer(body)
+    if answer.error or answer.kind == "error" or answer.type == "error":
+        raise body_failure(body)
+    if not answer.choices:
         msg = "the answer holds no choices"
         raise ModelResponseInvalidError(msg)
-    choice = choices[0]
-    reason = finish_word(choice.get("finish_reason"))
-    reject_error({"error": choice.get("error") or reason == "error"}, body)
-    events = list(_said(read_delta(choice.get("message"))))
+    choice = answer.choices[0]
+    reason = finish_word(choice.finish_reason)
+    if choice.error or reason == "error":
+        raise body_failure(body)
+    events = _said(choice.message) if choice.message else []
     if not events and reason is None:
         msg = "the answer is empty and gives no finish reason"
         raise ModelResponseInvalidError(msg)
-    usage = usage_of(raw.get("usage"))
-    if usage is not None:
+    if answer.usage and (usage := answer.usage.told()):
         events.append(UsageEvent(usage))
     events.append(Finish(reason or "stop"))
-    return ChatAnswer(events, text_of(raw.get("model")) or "", text_of(raw.get("id")), raw)
+    return ChatAnswer(events, answer.model or "", answer.id, body)
 
 
-def _said(message: Delta) -> Iterator[Event]:
+def _said(message: Delta) -> list[Event]:
     """What a message says, in the order in which a stream would have brought it."""
+    events: list[Event] = []
     reasoning = message.reasoning_content or message.reasoning
     if reasoning:
-        yield ReasoningDelta(reasoning)
+        events.append(ReasoningDelta(reasoning))
     text = message.content or message.refusal
     if text:
-        yield TextDelta(text)
+        events.append(TextDelta(text))
     for number, call in enumerate(message.tool_calls or ()):
         function = call.function or Function()
-        yield ToolCall(number, call.id or f"call_{number}", function.name or "", function.arguments or "")
+        identity = call.id or f"call_{number}"
+        events.append(ToolCall(number, identity, function.name or "", function.arguments or ""))
     legacy = message.function_call
     if legacy is not None:
-        yield ToolCall(0, "", legacy.name or "", legacy.arguments or "")
+        events.append(ToolCall(0, "", legacy.name or "", legacy.arguments or ""))
+    return events
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -89,6 +94,7 @@ class _Vectors(msgspec.Struct, gc=False):
     usage: object = None
 
 
+_decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_vectors = msgspec.json.Decoder(_Vectors).decode
 
 

@@ -7,12 +7,16 @@ again as plain JSON by the `read_…` functions, which take what they understand
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from resilient_llm.models import Usage
+
 from .payload import Object, int_of, load_object, object_of, objects_of, text_of
+
+TokenCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 FINISH_REASONS: Final = {
     "end": "stop",
@@ -77,6 +81,57 @@ class Chunk(msgspec.Struct, gc=False):
     x_groq: Groq | None = None
 
 
+class Details(msgspec.Struct, gc=False):
+    """Parts of a count of tokens."""
+
+    cached_tokens: TokenCount | None = None
+    reasoning_tokens: TokenCount | None = None
+
+
+class Tokens(msgspec.Struct, gc=False):
+    """Usage; DeepSeek tells the cached tokens in a field of its own."""
+
+    prompt_tokens: TokenCount | None = None
+    completion_tokens: TokenCount | None = None
+    total_tokens: TokenCount | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    prompt_cache_hit_tokens: TokenCount | None = None
+
+    def told(self) -> Usage | None:
+        """The usage, or None if there is nothing in it."""
+        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
+        cached = prompt.cached_tokens if prompt else None
+        usage = Usage(
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.total_tokens,
+            self.prompt_cache_hit_tokens if cached is None else cached,
+            completion.reasoning_tokens if completion else None,
+        )
+        return None if usage == Usage() else usage
+
+
+class WholeChoice(msgspec.Struct, gc=False):
+    """One choice of a whole answer."""
+
+    message: Delta | None = None
+    finish_reason: str | None = None
+    error: object = None
+
+
+class Answer(msgspec.Struct, gc=False):
+    """A whole answer."""
+
+    choices: list[WholeChoice] | None = None
+    usage: Tokens | None = None
+    error: object = None
+    kind: str | None = msgspec.field(default=None, name="object")
+    type: str | None = None
+    id: str | None = None
+    model: str | None = None
+
+
 def finish_word(reason: object) -> str | None:
     """OpenAI's word for why a model stopped, or None if nothing was said."""
     word = text_of(reason)
@@ -103,6 +158,46 @@ def read_chunk(payload: bytes) -> Chunk:
         id=text_of(body.get("id")),
         model=text_of(body.get("model")),
         x_groq=Groq(dict(object_of(object_of(body.get("x_groq")).get("usage"))) or None),
+    )
+
+
+def read_answer(payload: bytes) -> Answer:
+    """Read a whole answer that the typed decoder refused.
+
+    Raises:
+        ModelResponseInvalidError: It is no JSON object.
+    """
+    body = load_object(payload)
+    choices = [
+        WholeChoice(
+            read_delta(choice.get("message")), text_of(choice.get("finish_reason")), choice.get("error")
+        )
+        for choice in objects_of(body.get("choices"))
+    ]
+    return Answer(
+        choices=choices,
+        usage=read_tokens(object_of(body.get("usage"))),
+        error=body.get("error"),
+        kind=text_of(body.get("object")),
+        type=text_of(body.get("type")),
+        id=text_of(body.get("id")),
+        model=text_of(body.get("model")),
+    )
+
+
+def read_tokens(body: Object) -> Tokens:
+    """Read usage."""
+    prompt, completion = (
+        object_of(body.get("prompt_tokens_details")),
+        object_of(body.get("completion_tokens_details")),
+    )
+    return Tokens(
+        int_of(body.get("prompt_tokens")),
+        int_of(body.get("completion_tokens")),
+        int_of(body.get("total_tokens")),
+        Details(cached_tokens=int_of(prompt.get("cached_tokens"))),
+        Details(reasoning_tokens=int_of(completion.get("reasoning_tokens"))),
+        int_of(body.get("prompt_cache_hit_tokens")),
     )
 
 

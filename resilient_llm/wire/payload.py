@@ -72,7 +72,12 @@ def reject_error(body: Object, payload: bytes) -> None:
         BackendFailure: The body has an `error`, an object or a string, or is the flat error of old vLLM.
     """
     if says_error(body):
-        raise BackendFailure(200, {}, payload[:MAX_FAILURE_TEXT].decode("utf-8", "replace"))
+        raise body_failure(payload)
+
+
+def body_failure(payload: bytes) -> BackendFailure:
+    """The failure that the body of an answer tells of, though its status was 200."""
+    return BackendFailure(200, {}, payload[:MAX_FAILURE_TEXT].decode("utf-8", "replace"))
 
 
 def says_error(body: Object) -> bool:

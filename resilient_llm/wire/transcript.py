@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resilient_llm.events import Event, Finish, ReasoningDelta, Restarted, TextDelta, ToolCall, UsageEvent
 from resilient_llm.models import Completion, FunctionCall, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from resilient_llm.models import Attempt, Message, PruneReport
 
@@ -39,21 +39,33 @@ class Transcript:
         trace: tuple[Attempt, ...] = (),
         sent: Sequence[Message] = (),
         pruned: PruneReport | None = None,
-        raw: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
     ) -> Completion:
         """The answer so far; without a finish reason until `Finish` was recorded. See `Completion`."""
-        events = self._since_restart()
-        calls = tuple(event for event in events if isinstance(event, ToolCall))
+        texts: list[str] = []
+        thoughts: list[str] = []
+        calls: list[ToolCall] = []
+        usage, reason = Usage(), None
+        for event in self._since_restart():
+            kind = type(event)
+            if kind is TextDelta:
+                texts.append(event.text)
+            elif kind is ReasoningDelta:
+                thoughts.append(event.text)
+            elif kind is ToolCall:
+                calls.append(event)
+            elif kind is UsageEvent:
+                usage = event.usage
+            elif kind is Finish:
+                reason = event.reason
         legacy = next((call for call in calls if not call.id), None)
-        usages = [event.usage for event in events if isinstance(event, UsageEvent)]
-        last = events[-1] if events else None
         return Completion(
-            text="".join([event.text for event in events if type(event) is TextDelta]),
-            reasoning="".join([event.text for event in events if type(event) is ReasoningDelta]),
+            text="".join(texts),
+            reasoning="".join(thoughts),
             tool_calls=tuple(call for call in calls if call.id),
             function_call=FunctionCall(legacy.name, legacy.arguments) if legacy else None,
-            finish_reason=last.reason if isinstance(last, Finish) else None,
-            usage=usages[-1] if usages else Usage(),
+            finish_reason=reason,
+            usage=usage,
             model=model,
             backend=backend,
             request_id=request_id,
@@ -61,7 +73,7 @@ class Transcript:
             trace=trace,
             sent=sent,
             pruned=pruned,
-            raw=raw,
+            body=body,
         )
 
     def _since_restart(self) -> list[Event]:

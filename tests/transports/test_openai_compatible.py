@@ -41,7 +41,7 @@ async def test_a_whole_answer_is_committed_with_its_last_event(serve, connect):
         Finish("stop"),
     ]
     assert (response.info.model, response.info.request_id, response.info.status) == ("m-2", "r1", 200)
-    assert response.info.raw["id"] == "chatcmpl-1"
+    assert (await response.completion()).raw["id"] == "chatcmpl-1"
 
 
 async def test_embeddings_arrive_in_the_order_of_the_texts(serve, connect):

@@ -41,7 +41,7 @@ def test_text():
         UsageEvent(Usage(3, 2, 5)),
         Finish("stop"),
     ]
-    assert (decoded.model, decoded.id, decoded.raw) == ("m", "c1", json.loads(body))
+    assert (decoded.model, decoded.id, decoded.body) == ("m", "c1", body)
 
 
 def test_tool_calls():

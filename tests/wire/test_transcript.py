@@ -37,7 +37,7 @@ def test_whole_answer():
     ):
         transcript.record(event)
     transcript.record(Finish("tool_calls"))
-    assert transcript.completion(model="m", backend="b", request_id="r", attempts=2, raw={}) == Completion(
+    assert transcript.completion(model="m", backend="b", request_id="r", attempts=2, body=b"{}") == Completion(
         text="Hello",
         reasoning="hm",
         tool_calls=(call,),
@@ -47,7 +47,7 @@ def test_whole_answer():
         backend="b",
         request_id="r",
         attempts=2,
-        raw={},
+        body=b"{}",
     )
 
 
