@@ -16,7 +16,8 @@ from resilient_llm.errors import ERROR_TYPES, ErrorCode, LLMError
 
 from .classify_answer import finish_failure, says_error
 from .classify_body import Reading, read_body, squeeze
-from .classify_rules import LAST, RULES, Rule, classify_status
+from .classify_rules import LAST, RULES, Rule
+from .classify_status import classify_status
 from .classify_stream import read_stream
 from .context_size import Overflow, read_overflow
 from .retry_after import delay_from_headers, delay_from_text

@@ -76,8 +76,9 @@ def _inner_error(value: dict[Any, Any]) -> bool:
 
 
 def _bare_error(value: dict[Any, Any]) -> bool:
-    """A message with no answer beside it."""
-    return not value.keys().isdisjoint(_MESSAGES) and value.keys().isdisjoint(_ANSWERS)
+    """A message with no answer beside it; Anthropic's `message` is an object."""
+    said = any(isinstance(value.get(name), str | list | int) for name in _MESSAGES)
+    return said and value.keys().isdisjoint(_ANSWERS)
 
 
 def _items(value: dict[Any, Any], name: str) -> list[Any]:

@@ -46,7 +46,7 @@ def find(text: str) -> tuple[str, Any]:
         What stands around it, and the decoded value, or None if there is none.
     """
     for match in list(_opener().finditer(text))[:_OPENERS]:
-        start = match.end() - 1
+        start = match.start()
         rest = text[start:]
         try:
             value, end = _decode(rest)

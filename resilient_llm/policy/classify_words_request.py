@@ -17,7 +17,7 @@ EXCESS: Final = (
     r"|must be (?:<|less|at most|no more|under|within|between)|must have less"
     r"|should be (?:less|at most|<|\[|within)|at most|up to|reduce|shorten"
     r"|limit (?:is|of|was|for|reached|hit)|max\.? \d|maximum:? \d|allowed|only \d|reached|truncat|超"
-    r"|过长|太长|不能大于|最大"
+    r"|过长|太长|不能大于|最大|leaves (?:no|0)\b"
 )
 
 OVERFLOW: Final = (
@@ -54,7 +54,7 @@ NO_REQUEST: Final = (
     r"thinking[._ ]budget|budget_tokens|below minimum|at least 1\b"
     r"|must be (?:positive|at least|an integer|greater than or equal|>=? ?[01]\b)|top_?k|top_?logprobs"
     r"|logprobs|api key|access token|array too long|stop sequences"
-    r"|max (?:number of )?(?:images|tools|files)|number of images"
+    r"|max (?:number of )?(?:images|tools|files)|number of images|higher max_|increase max_"
 )
 
 CAP: Final = (
@@ -86,8 +86,8 @@ FILTER: Final = (
     r"|safety (?:system|filter|setting|polic|reason|guideline|check|violation)"
     r"|(?:prompt|input|request|content|message|text|image|output"
     r"|response)s? (?:\w{1,12} ){0,3}(?:flagged|filtered\b|deemed)"
-    r"|flagged (?:as|by|for)|moderation|usage polic|acceptable use|terms of (?:use|service)|guardrail"
-    r"|responsible ai|inappropriate|sensitive (?:content|words?|information|material|data)"
+    r"|flagged (?:as|by|for)|moderation|usage polic|guardrail|responsible ai|inappropriate"
+    r"|sensitive (?:content|words?|information|material|data)"
     r"|(?:blocked|rejected|refused|filtered|stopped) (?:\w{1,12} ){0,6}(?:polic|filter|safety"
     r"|guardrail|moderation|content)"
     r"|violat\w{0,6} (?:\w{1,14} ){0,5}(?:polic|terms|guideline|rule|safety|law)"
@@ -106,9 +106,9 @@ INVALID: Final = (
     r"|unexpected (?:token|keyword|field|role|type|char)"
     r"|unknown (?:field|parameter|role|type|argument|variant)|unrecognized|unrecognised"
     r"|expected .{1,60} (?:but )?(?:got|found|received)|expected|only .{1,60} (?:supported|allowed)"
-    r"|bad request|malformed|validation|not permitted|not allowed|cannot (?:be|have|use|specify)"
-    r"|can't be|does not match|typeerror|keyerror|valueerror|no user query|not implemented|参数|格式"
-    r"|不支持"
+    r"|only supports?|supports? (?:only|at most)|bad request|malformed|validation|not permitted"
+    r"|not allowed|cannot (?:be|have|use|specify)|can't be|does not match|typeerror|keyerror"
+    r"|valueerror|no user query|not implemented|参数|格式|不支持"
 )
 
 WRONG_PATH: Final = (
@@ -125,12 +125,13 @@ WRONG_PATH: Final = (
 
 NO_MODEL: Final = (
     r"(?:model|deployment|engine|adapter|lora|checkpoint|llm)s?\b(?!s? (?:do|does|did)(?: not"
-    r"|n't) support)[^.;!?]{0,3}.{0,120}?(?:not[ _]found|not exist|n't exist|no longer (?:available"
+    r"|n't) support)(?:[^:]|:(?! )){0,120}?(?:not[ _]found|not exist|n't exist|no longer (?:available"
     r"|supported|exists|served|offered)|decommissioned|deprecated|retired|not (?:currently "
     r"|yet )?(?:available|deployed|installed|downloaded|loaded|served|recognized|known|enabled)"
-    r"|is unavailable|unknown|end of life|end-of-life|been (?:removed|shut ?down|discontinued|sunset)"
-    r"|discontinued|not a valid|is not valid|is invalid|is not hosted|unreleased)"
-    r"|model \S{1,100} is not supported(?! (?:for|with|when|on|in)\b)"
+    r"|is unavailable|unknown|end of (?:its )?life|unloaded|end-of-life|been (?:removed|shut ?down"
+    r"|discontinued|sunset)|discontinued|not a valid|is not valid|is invalid|is not hosted|unreleased)"
+    r"|model (?:\S{1,100} )?is not supported(?! for (?:tool|func|image|vision|stream|batch|fine"
+    r"|this (?:op|feat|param)))"
     r"|(?:requested|this|specified|selected) model (?:is )?(?:not supported|unsupported|invalid)"
     r"|(?:unknown|invalid|unsupported|nonexistent|no such|unrecognized|wrong|incorrect|unavailable"
     r"|bad) (?:\w{1,12} )?model(?! output| parameter| response| config)(?:s|:|$|\b)"
@@ -143,5 +144,9 @@ NO_MODEL: Final = (
     r"|cannot find (?:\w{1,12} )?model|could not find (?:\w{1,12} )?model"
     r"|(?:couldn't|can't) find (?:\w{1,12} )?model|model not exist|^models?[:/] ?\S{2,100}$"
     r"|resource not found|entity (?:was )?not found|not found for account|repository not found"
-    r"|模型.{0,30}(?:不存在|未找到|下线|不可用|不支持)|(?:not found|does not exist).{0,40}\bmodel"
+    r"|无可用渠道|模型.{0,30}(?:不存在|未找到|下线|不可用|不支持)"
+    r"|(?:not found|does not exist).{0,40}\bmodel"
 )
+
+MISSING: Final = r"not exist|n't exist|not found|no longer|deprecat|decommission|retired"
+"""What makes a refused model a missing one."""

@@ -26,6 +26,7 @@ GENERATED: Final = (
     r"|before (?:completion|response\.completed|message_stop)"
     r"|unexpected end of (?:json|stream|response)"
     r"|invalid (?:response|json response) (?:from|object|body|received)|bad[_ ]response[_ ]body"
+    r"|unexpected token \d{4,}"
 )
 
 REFUSED_LOAD: Final = (
@@ -77,7 +78,8 @@ UNREACHABLE: Final = (
     r"|deployments?)"
     r"|unable to round-trip|unable to start|error communicating|socket hang up|broken pipe"
     r"|web server is (?:down|returning)|origin (?:is|dns|web)|host error|tunnel error|err_ngrok"
-    r"|tunnel .{0,60}not found|do request failed|failed to forward"
+    r"|tunnel .{0,60}not found|do request failed|failed to forward|service not found in"
+    r"|origin unreachable"
 )
 
 CRASH: Final = (
@@ -90,12 +92,15 @@ CRASH: Final = (
     r"|error (?:while|occurred while|was encountered|occurred during|in) (?:processing|running|generat"
     r"|inference)"
     r"|server had an error|server error|something went wrong|unexpected (?:error|condition|failure)"
-    r"|incomplete generation|no kernel image|device-side assert|failed to allocate|unable to allocate"
-    r"|not enough memory|nccl|an error occurred|backend error|内部错误|系统错误|服务异常|服务器错误"
+    r"|incomplete generation|no kernel image|device-side assert|(?:failed|unable) to allocate"
+    r"|cannot be allocated|alloc\w{0,8} (?:failed|error|buffer)"
+    r"|unexpectedly (?:stopped|closed|exited|terminated)|memory allocation|not enough memory|nccl"
+    r"|an error occurred|backend error|内部错误|系统错误|服务异常|服务器错误"
 )
 
 TIMEOUT: Final = (
     r"timed?[ -]?out\b|time-?out (?:while|waiting|reached|exceeded|error)"
     r"|(?:request|gateway|read|response|inference|upstream|generation) time-?out|timeout$"
     r"|deadline (?:exceeded|expired)|took too long|did(?: not|n't) respond in time|超时"
+    r"|before the (?:given |configured )?deadline|no (?:first )?token (?:\w{1,10} ){0,3}within"
 )

@@ -50,7 +50,7 @@ _TOTALS: Final = (
         r"(?! (?:output|messages|images))"
     ),
     (
-        r"(?:prompt|request|inputs?|messages?|conversation|it|you|text|sequence|query|payload)(?: currently| only| now)?"
+        r"(?:prompt|request|inputs?|messages?|conversation|it|you|text|sequence|query|payload)(?: currently| now)?"
         r" (?:has|have|had|is|are|was|contains?|of|with|resulted in|uses?|consists of|sent)"
         rf"{_ABOUT} {_N}(?: input| prompt| text)? tokens"
     ),
@@ -58,7 +58,7 @@ _TOTALS: Final = (
     rf"(?:request|input|prompt)s? contains? {_N}",
     rf"(?:token|tokens) count(?: of)?(?: is|:)? {_N}",
     (
-        r"(?:input|prompt|current|sequence|total|request|message)[ _](?:tokens?|length|size|count)[ _]?(?:tokens|length)?"
+        r"(?:input|prompt|current|sequence|total|request|message)[ _](?:tokens?|length|size|count)[ _]?(?:tokens)?"
         rf"(?: of| is|:|=| \()? ?{_N}(?! is the (?:max|limit))"
     ),
     rf"too long(?: for [\w./-]{{1,60}})?[:;,]? {_N}",
@@ -101,7 +101,7 @@ _LIMITS: Final = (
     ),
     rf"(?:limit|maximum|max|allowed)(?: for (?:this|the) model| of tokens)?(?: is| of|:|=| \()? ?{_N}",
     (
-        r"(?:less than(?: or equal to)?|at most|no more than|fewer than|up to|<=|<|supports only|only supports|supports)"
+        r"(?:less than(?: or equal to)?|at most|no more than|fewer than|up to|<=|<|supports only|supports)"
         rf" {_N}"
     ),
     rf"\[ ?[01], ?{_N}\]",
@@ -114,7 +114,7 @@ _CAP: Final = (
     r"maximum tokens you requested"
     r"|(?:completion|output|new)[ _]tokens?(?:`|'|\")?(?: for| allowed| is| must| of|, )|range of max_"
     r"|^[^a-z]{0,4}max_?\w{0,14}tokens.{0,40}(?:must be|too (?:large|high|big)|range|> ?\d|should be|greater|cannot)"
-    r"|max_?(?:new|output|completion)_?tokens.{0,20}(?:must be|range|exceed)|at most \d[\d,]{0,12} (?:completion|output)"
+    r"|max_?(?:new|output|completion)_?tokens.{0,20}(?:must be|range|exceed)|at most [\d,]{1,13} (?:completion|output)"
 )
 """Sentences about the completion's own cap; no window is in them, unless they name the context too."""
 
