@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import backoff
 
 from .clock import SYSTEM_CLOCK, Clock
-from .errors import ModelInvalidRequestError
+from .errors import ErrorCode, ModelInvalidRequestError
 from .middleware import AttemptTimeout, CircuitBreaker, Deadline, ErrorClassifier, Logging, Retry, TokenBudget
 from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
+from .policy.outcomes import OUTCOMES, Row
 from .policy.retry_budget import RetryBudget
 from .transports import (
     LlamaCppTransport,
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
     from .pipeline import Middleware, Transport
 
+LONGEST = 3600.0
+"""Seconds after which a probe without any time limit is given up."""
+
+LEASE_MARGIN = 5.0
+
 
 class StackOptions(TypedDict, total=False):
     """The options of `standard_stack`, which `AsyncClient` takes too. Times in seconds; None: no limit.
@@ -33,6 +39,7 @@ class StackOptions(TypedDict, total=False):
     `deadline` (600): see `Deadline`. `first_token_timeout` (60), `idle_timeout` (30), `attempt_timeout` (600): see
     `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or None for none. `token_budget`: a `TokenBudget`
     of one's own, or None for none. `context_window`: the model's window in tokens, where no one else knows it.
+    `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
     `clock`, `rng`: time and chance, for tests.
     """
 
@@ -48,6 +55,7 @@ class StackOptions(TypedDict, total=False):
     breaker: CircuitBreaker | None
     token_budget: TokenBudget | None
     context_window: int | None
+    outcomes: Mapping[ErrorCode, Row]
     clock: Clock
     rng: random.Random
 
@@ -70,26 +78,34 @@ def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions
         msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
         raise TypeError(msg)
     clock = options.get("clock", SYSTEM_CLOCK)
-    retry = _retry(options, clock)
-    breaker = options["breaker"] if "breaker" in options else CircuitBreaker(clock=clock)
-    budget = (
-        options["token_budget"]
-        if "token_budget" in options
-        else TokenBudget(context_window=options.get("context_window"))
-    )
     timeout = AttemptTimeout(
         first_token=options.get("first_token_timeout", 60.0),
         idle=options.get("idle_timeout", 30.0),
         whole=options.get("attempt_timeout", 600.0),
         clock=clock,
     )
+    if "token_budget" in options:
+        budget = options["token_budget"]
+    else:
+        budget = TokenBudget(context_window=options.get("context_window"))
+    breaker = options["breaker"] if "breaker" in options else _breaker(options, timeout, clock)
     stack: list[Middleware] = [Logging(clock=clock), Deadline(options.get("deadline", 600.0), clock=clock)]
     if budget is not None:
         stack.append(budget)
-    stack.append(retry)
+    stack.append(_retry(options, clock))
     if breaker is not None:
         stack += [breaker.peek, breaker]
     return [*stack, timeout, ErrorClassifier(backend=backend, clock=clock)]
+
+
+def _breaker(options: StackOptions, timeout: AttemptTimeout, clock: Clock) -> CircuitBreaker:
+    longest = max(timeout.whole or LONGEST, timeout.first_token or LONGEST)
+    return CircuitBreaker(
+        lease=longest + LEASE_MARGIN,
+        outcomes=options.get("outcomes", OUTCOMES),
+        clock=clock,
+        rng=options.get("rng"),
+    )
 
 
 def _retry(options: StackOptions, clock: Clock) -> Retry:
@@ -100,6 +116,7 @@ def _retry(options: StackOptions, clock: Clock) -> Retry:
         jitter=options.get("jitter", backoff.full_jitter),
         max_server_delay=options.get("max_server_delay", 60.0),
         budget=budget,
+        outcomes=options.get("outcomes", OUTCOMES),
         clock=clock,
         rng=options.get("rng"),
     )

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
-from resilient_llm.errors import CircuitOpenError
+from resilient_llm.errors import CircuitOpenError, ErrorCode
 from resilient_llm.events import ContentSeen, Notice
 from resilient_llm.policy.aiobreaker_terms import Excluded, Exclusions, KeyCircuit, Terms, state_change
 from resilient_llm.policy.circuit_options import CircuitOptions
 from resilient_llm.policy.circuit_states import Lease, State, Transition
 from resilient_llm.policy.circuits import Circuits
-from resilient_llm.policy.outcomes import Verdict, breaker_verdict
+from resilient_llm.policy.outcomes import OUTCOMES, Row, Verdict, breaker_verdict
 from resilient_llm.response import Outcome, OutcomeKind
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class CircuitBreaker:
             limit (`attempt_timeout`, of a stream `first_token_timeout`) or deadline, plus 5 s, goes before
             it.
         key: Which circuit a request belongs to. Default: its model, as each target has a breaker of its own.
+        outcomes: Which failures count, if not as in `resilient_llm.policy.outcomes.OUTCOMES`.
         exclude: Exception classes, and functions of an exception, whose matches are neutral.
         listeners: `aiobreaker.CircuitBreakerListener` objects, told of our circuits: `before_call(circuit,
             call_next, request)`, then `success` or `failure` unless neutral, and `state_change` with
@@ -93,6 +94,7 @@ class CircuitBreaker:
         jitter: float = 0.1,
         lease: float = 605.0,
         key: Callable[[Request], Hashable] = attrgetter("model"),
+        outcomes: Mapping[ErrorCode, Row] = OUTCOMES,
         exclude: Iterable[Excluded] = (),
         listeners: Iterable[CircuitBreakerListener] = (),
         name: str | None = None,
@@ -113,7 +115,7 @@ class CircuitBreaker:
         terms = Terms(options, tuple(exclude), tuple(listeners), name).with_those_of(breaker)
         self.options, self.name, self.listeners = terms.options, terms.name, terms.listeners
         self._exclusions = Exclusions(terms.exclude)
-        self._key = key
+        self._key, self._outcomes = key, outcomes
         self._clock = clock
         self._draw = (rng or random.Random()).random  # noqa: S311 - spreads load, guards nothing
         self._circuits = Circuits(self._make, max_circuits)
@@ -174,7 +176,7 @@ class CircuitBreaker:
         if outcome.kind is OutcomeKind.COMPLETED:
             return Verdict.SUCCESS
         error = outcome.error
-        if error is None or breaker_verdict(error) is not Verdict.FAILURE:
+        if error is None or breaker_verdict(error, self._outcomes) is not Verdict.FAILURE:
             return Verdict.NEUTRAL
         try:
             return Verdict.NEUTRAL if error in self._exclusions else Verdict.FAILURE

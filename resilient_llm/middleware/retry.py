@@ -15,10 +15,13 @@ from resilient_llm.events import Waiting
 from resilient_llm.models import Attempt, Request
 from resilient_llm.policy.backoff import STANDARD_WAIT, GiveUp, Jitter, RetryPolicy, Schedule, WaitGenerator
 from resilient_llm.policy.backoff import decorrelated as _decorrelated
+from resilient_llm.policy.outcomes import OUTCOMES, Row
 from resilient_llm.policy.retry_budget import RetryBudget
 from resilient_llm.response import Outcome, OutcomeKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
 
@@ -56,6 +59,7 @@ class Retry:
         loading_timeout: Seconds for which a loading model is waited for.
         budget: The bucket that retries are paid from, shared by all that use this object; None: no budget.
             Default: one of its own. Share one between clients of the same backend only.
+        outcomes: Which failures are worth a retry, if not as in `resilient_llm.policy.outcomes.OUTCOMES`.
         clock: Time.
         rng: Where jitter comes from.
 
@@ -75,6 +79,7 @@ class Retry:
         max_server_delay: float = 60.0,
         loading_timeout: float = 600.0,
         budget: RetryBudget | None = _OWN_BUDGET,
+        outcomes: Mapping[ErrorCode, Row] = OUTCOMES,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
     ) -> None:
@@ -84,6 +89,7 @@ class Retry:
             jitter=jitter,
             max_server_delay=max_server_delay,
             loading_timeout=loading_timeout,
+            outcomes=outcomes,
         )
         self.budget = RetryBudget() if budget is _OWN_BUDGET else budget
         self._clock = clock

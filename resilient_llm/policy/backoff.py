@@ -7,7 +7,7 @@ meltano/sdk#1477 for what happens when a server's delay is jittered downwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ import attrs
 import backoff
 
 from resilient_llm.errors import ErrorCode, LLMError
+from resilient_llm.policy.outcomes import OUTCOMES, Row, should_retry
 from resilient_llm.validators import count, non_negative, optional_callable
 
 WaitGenerator: TypeAlias = Callable[[], Generator[float, Any, None]]
@@ -79,15 +80,15 @@ class RetryPolicy:
         jitter: Applied to the schedule, never to a server's delay.
         max_server_delay: A server that asks for more seconds than this ends the loop at once.
         loading_timeout: Seconds for which a loading model is polled, once a second, without counting retries.
+        outcomes: Which failures are worth a retry.
     """
 
     max_retries: int = attrs.field(default=3, validator=count)
     wait: WaitGenerator = attrs.field(default=STANDARD_WAIT, validator=attrs.validators.is_callable())
-    jitter: Jitter | None = attrs.field(
-        default=backoff.full_jitter, validator=optional_callable
-    )
+    jitter: Jitter | None = attrs.field(default=backoff.full_jitter, validator=optional_callable)
     max_server_delay: float = attrs.field(default=60.0, validator=non_negative)
     loading_timeout: float = attrs.field(default=600.0, validator=non_negative)
+    outcomes: Mapping[ErrorCode, Row] = OUTCOMES
 
 
 class Schedule:
@@ -121,7 +122,7 @@ class Schedule:
 
     def after(self, error: LLMError, now: float) -> float | GiveUp:
         """The seconds to wait before the next attempt, or why there is none."""
-        if not error.retryable:
+        if not should_retry(error, self.policy.outcomes):
             return GiveUp()
         if error.retry_after is not None and error.retry_after > self.policy.max_server_delay:
             return GiveUp(f"the wait is longer than max_server_delay={self.policy.max_server_delay:g} s")

@@ -45,18 +45,18 @@ class Transcript:
         texts: list[str] = []
         thoughts: list[str] = []
         calls: list[ToolCall] = []
-        usage, reason = Usage(), None
+        usage = Usage()
+        reason: str | None = None
         for event in self._since_restart():
-            kind = type(event)
-            if kind is TextDelta:
+            if isinstance(event, TextDelta):
                 texts.append(event.text)
-            elif kind is ReasoningDelta:
+            elif isinstance(event, ReasoningDelta):
                 thoughts.append(event.text)
-            elif kind is ToolCall:
+            elif isinstance(event, ToolCall):
                 calls.append(event)
-            elif kind is UsageEvent:
+            elif isinstance(event, UsageEvent):
                 usage = event.usage
-            elif kind is Finish:
+            elif isinstance(event, Finish):
                 reason = event.reason
         legacy = next((call for call in calls if not call.id), None)
         return Completion(

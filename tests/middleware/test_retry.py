@@ -12,6 +12,7 @@ import pytest
 from resilient_llm.errors import (
     CircuitOpenError,
     DeadlineExceededError,
+    ErrorCode,
     LimitExceededError,
     ModelAuthError,
     ModelLoadingError,
@@ -23,6 +24,7 @@ from resilient_llm.events import Finish, TextDelta, UsageEvent, Waiting
 from resilient_llm.middleware.retry import Retry, decorrelated_jitter
 from resilient_llm.models import Attempt, Request, Usage
 from resilient_llm.pipeline import Pipeline
+from resilient_llm.policy.outcomes import OUTCOMES, override
 from resilient_llm.policy.retry_budget import RetryBudget
 from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
 
@@ -292,3 +294,12 @@ def test_a_response_left_early_costs_nothing() -> None:
         assert transport.open_bodies == 0
 
     run_virtual(scenario())
+
+
+def test_single_cells_of_the_table_can_be_overridden() -> None:
+    """A table of one's own decides what is retried, where the single error does not."""
+    outcomes = override(OUTCOMES, {ErrorCode.MODEL_AUTH: {"retry": True}, ErrorCode.MODEL_OVERLOADED: {"retry": False}})
+    done, _ = ask(ScriptedTransport(ModelAuthError("key not active yet"), "Hello"), outcomes=outcomes)
+    assert done.attempts == 2
+    error, _ = refused(ScriptedTransport(ModelOverloadedError("busy")), ModelOverloadedError, outcomes=outcomes)
+    assert error.attempts == 1
