@@ -91,6 +91,7 @@ async def test_usage_after_the_finish_reason_is_waited_for(serve, connect):
     async def late(wire):
         await asyncio.sleep(0.05)
         await wire.event(USAGE)
+        await asyncio.sleep(0.02)
         await wire.chunk(b"data: [DONE]\n\n")
         await wire.send(b"0\r\n\r\n")
 

@@ -226,6 +226,25 @@ async def test_a_missing_server_is_named_with_the_way_to_start_it(host):
     await transport.aclose()
 
 
+@pytest.mark.parametrize("proxied", [False, True], ids=["no such host", "no such proxy"])
+async def test_other_ways_not_to_connect_are_left_to_the_classifier(monkeypatch, proxied):
+    """Starting a server helps neither against a wrong name nor against a missing proxy."""
+    if proxied:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    transport = OpenAICompatibleTransport("http://nowhere.invalid")
+    kind = aiohttp.ClientProxyConnectionError if proxied else aiohttp.ClientConnectorDNSError
+    with pytest.raises(kind):
+        await transport(CHAT)
+    await transport.aclose()
+
+
+async def test_a_function_without_a_key_sends_none(serve, connect):
+    """An empty answer means that no key is needed now."""
+    server = await serve(fine)
+    await connect(server, api_key=lambda: "")(CHAT)
+    assert "authorization" not in server.requests[0].headers
+
+
 async def test_user_and_password_of_the_url_become_a_header(serve):
     """Basic authentication works, and nothing shows the password."""
     server = await serve(fine)
