@@ -42,30 +42,15 @@ class Transcript:
         body: bytes | None = None,
     ) -> Completion:
         """The answer so far; without a finish reason until `Finish` was recorded. See `Completion`."""
-        texts: list[str] = []
-        thoughts: list[str] = []
-        calls: list[ToolCall] = []
-        usage = Usage()
-        reason: str | None = None
-        for event in self._since_restart():
-            if isinstance(event, TextDelta):
-                texts.append(event.text)
-            elif isinstance(event, ReasoningDelta):
-                thoughts.append(event.text)
-            elif isinstance(event, ToolCall):
-                calls.append(event)
-            elif isinstance(event, UsageEvent):
-                usage = event.usage
-            elif isinstance(event, Finish):
-                reason = event.reason
-        legacy = next((call for call in calls if not call.id), None)
+        told = _Told(self._since_restart())
+        legacy = next((call for call in told.calls if not call.id), None)
         return Completion(
-            text="".join(texts),
-            reasoning="".join(thoughts),
-            tool_calls=tuple(call for call in calls if call.id),
+            text="".join(told.texts),
+            reasoning="".join(told.thoughts),
+            tool_calls=tuple(call for call in told.calls if call.id),
             function_call=FunctionCall(legacy.name, legacy.arguments) if legacy else None,
-            finish_reason=reason,
-            usage=usage,
+            finish_reason=told.reason,
+            usage=told.usage,
             model=model,
             backend=backend,
             request_id=request_id,
@@ -83,3 +68,25 @@ class Transcript:
             if type(events[index]) is Restarted:
                 return events[index + 1 :]
         return events
+
+
+class _Told:
+    """What events tell, sorted in one pass: an answer may have many thousands."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self.texts: list[str] = []
+        self.thoughts: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.usage = Usage()
+        self.reason: str | None = None
+        for event in events:
+            if isinstance(event, TextDelta):
+                self.texts.append(event.text)
+            elif isinstance(event, ReasoningDelta):
+                self.thoughts.append(event.text)
+            elif isinstance(event, ToolCall):
+                self.calls.append(event)
+            elif isinstance(event, UsageEvent):
+                self.usage = event.usage
+            elif isinstance(event, Finish):
+                self.reason = event.reason
