@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
+from aiohttp import hdrs
 from msgspec import json
 
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
@@ -15,7 +16,8 @@ from .openai_compatible import OpenAICompatibleTransport
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from resilient_llm.models import Extensions, Message, ModelInfo
+    from resilient_llm.models import Extensions, Message, ModelInfo, Request
+    from resilient_llm.response import Response
 
     from .credentials import ApiKey
     from .http import HTTPOptions
@@ -100,6 +102,18 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             if failure.status != 404:  # a llamafile of the newer kind has no such route
                 raise
         return True
+
+    async def _chat(self, request: Request) -> Response:
+        """Send the request, a streamed one on a connection that is not used again.
+
+        The server closes a connection after each stream, and announces it only if asked to: otherwise the next
+        call would be written to a socket that is being closed, and fail.
+        """
+        if request.stream:
+            extensions = request.extensions.copy()
+            extensions["headers"] = {hdrs.CONNECTION: "close", **(extensions.get("headers") or {})}
+            request = attrs.evolve(request, extensions=extensions)
+        return await super()._chat(request)
 
     async def _window(self, extensions: Extensions | None) -> int | None:
         try:

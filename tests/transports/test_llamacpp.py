@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from transports.answers import MESSAGES
+from transports.answers import CHAT, MESSAGES, STREAM, answer, delta, stop
 
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError, ModelUnavailableError
 from resilient_llm.models import Request
@@ -116,3 +116,44 @@ async def test_a_missing_server_comes_with_its_command(serve, connect):
 async def test_the_default_address_is_llama_servers():
     """Nothing needs to be given."""
     assert LlamaCppTransport().base_url == "http://127.0.0.1:8080/v1"
+
+
+async def test_a_call_after_a_stream_does_not_meet_its_closing_connection(serve, connect):
+    """The server closes a connection after a stream, and says so only if asked: the next call takes another."""
+
+    async def script(request, wire):
+        if not request.json.get("stream"):
+            await wire.answer(answer())
+            return
+        more = b"Connection: close\r\n" if request.headers.get("connection") == "close" else b""
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+        await wire.send(head + more + b"\r\n")
+        for event in (delta("a"), stop()):
+            await wire.event(event)
+        await wire.chunk(b"data: [DONE]\n\n")
+        await wire.send(b"0\r\n\r\n")
+        wire.writer.close()
+
+    server = await serve(script)
+    transport = connect(server, LlamaCppTransport)
+    for _ in range(5):
+        await (await transport(STREAM)).completion()
+        assert (await (await transport(CHAT)).completion()).text == "Rhine"
+    assert [request.headers.get("connection") for request in server.requests] == ["close", None] * 5
+
+
+async def test_a_streams_own_headers_win(serve, connect):
+    """Headers of a single call are sent with its stream, be it one that the transport sets."""
+
+    async def script(_request, wire):
+        await wire.stream(delta("a"), stop())
+        await wire.send(b"0\r\n\r\n")
+
+    server = await serve(script)
+    headers = {"Connection": "keep-alive", "X-Trace": "1"}
+    request = Request(messages=MESSAGES, model="m", stream=True, extensions={"headers": headers})
+    await (await connect(server, LlamaCppTransport)(request)).completion()
+    assert (server.requests[0].headers["connection"], server.requests[0].headers["x-trace"]) == (
+        "keep-alive",
+        "1",
+    )
