@@ -15,7 +15,7 @@ from resilient_llm.response import Response, commit
 from resilient_llm.wire.openai import ChatStreamDecoder
 
 from .http_call import RefusedByStatus, call_of, parse_request
-from .observed_body import Decoder, ObservedBody, OpaqueDecoder, WireInfo
+from .observed_body import Bodies, Decoder, ObservedBody, OpaqueDecoder, WireInfo
 from .refusals import Exceptions, fail, refuse
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class HTTPBackend:
     def __init__(self, send: Callable[[httpx2.Request], Awaitable[httpx2.Response]], name: str) -> None:
         self.name = name
         self._send = send
-        self._closing: set[asyncio.Task[None]] = set()
+        self._bodies = Bodies()
 
     async def __call__(self, request: Request) -> Response:
         """Send, and read up to the commit. Raises `BackendFailure`, or what `send` raises."""
@@ -103,8 +103,7 @@ class HTTPBackend:
 
     async def aclose(self) -> None:
         """Wait for the answers that are being closed."""
-        if self._closing:
-            await asyncio.wait(self._closing)
+        await self._bodies.aclose()
 
     async def _answer(self, sent: httpx2.Request, request: Request) -> Response:
         head = await self._send(sent)
@@ -121,7 +120,7 @@ class HTTPBackend:
             request.operation == "chat" and head.status_code == 200 and request.params.get("n") in {None, 1}
         )
         decoder: Decoder = ChatStreamDecoder() if chat else OpaqueDecoder()
-        return await commit(ObservedBody(info, decoder, self._closing), request)
+        return await commit(ObservedBody(info, decoder, self._bodies), request)
 
     async def _refused(self, head: httpx2.Response) -> RefusedByStatus:
         content = bytearray()

@@ -79,23 +79,40 @@ class WireInfo(ResponseInfo):
     closing: asyncio.Task[None] | None = None
 
 
+@attrs.define
+class Bodies:
+    """The answers of one backend that are being received, and the tasks that close them.
+
+    Referred to from here they outlive a response that is dropped unread, whose finalizer closes them.
+    """
+
+    open: set[ObservedBody] = attrs.field(factory=set)
+    closing: set[asyncio.Task[None]] = attrs.field(factory=set)
+
+    async def aclose(self) -> None:
+        """Wait for those that are being closed."""
+        if self.closing:
+            await asyncio.wait(self.closing)
+
+
 class ObservedBody:
     """An answer that is still being received.
 
     Args:
         info: What is known of it; gets the bytes.
         decoder: Tells what they mean.
-        tasks: Holds the task that closes the answer, which httpx2 can only do in one.
+        bodies: Where it belongs until it is closed, which httpx2 can only do in a task.
     """
 
-    def __init__(self, info: WireInfo, decoder: Decoder, tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(self, info: WireInfo, decoder: Decoder, bodies: Bodies) -> None:
         self.info: ResponseInfo = info
         self._wire = info
         self._decoder = decoder
-        self._tasks = tasks
+        self._bodies = bodies
         self._loop = asyncio.get_running_loop()
         self._bytes = info.head.aiter_bytes()
         self._said = False
+        bodies.open.add(self)
 
     async def receive(self) -> list[Event]:
         """The events of the next read. Raises what broke the stream, after the events before it."""
@@ -145,10 +162,11 @@ class ObservedBody:
         return events
 
     def _close(self) -> None:
+        self._bodies.open.discard(self)
         if self._wire.closing is None and not self._wire.head.is_closed:
             task = self._wire.closing = self._loop.create_task(self._let_go())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._bodies.closing.add(task)
+            task.add_done_callback(self._bodies.closing.discard)
 
     async def _let_go(self) -> None:
         with contextlib.suppress(httpx2.HTTPError, TimeoutError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import subprocess
 import sys
 import time
+import warnings
 from typing import Any
 
 import attrs
@@ -18,6 +20,7 @@ from aiohttp import web
 
 import resilient_llm as rl
 from resilient_llm.integrations.httpx2_transport import ResilientTransport
+from resilient_llm.testing import ScriptedTransport
 
 HELLO: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 TOOLS: Any = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
@@ -250,6 +253,26 @@ class TestRetry:
         assert caught.value.llm_error.partial.text == "One "
         assert caught.value.llm_error.attempts == len(server.bodies) == 1
 
+    async def test_a_reset_after_the_finish_reason_is_an_end(self, server, wrapped):
+        """A stream that breaks after its finish reason, without the end marker, is complete."""
+        server.scripts = [stream(*TEXT[:4], ..., done=False)]
+        items = await read(wrapped)
+        assert items[-1].choices[0].finish_reason == "stop"
+        assert len(server.bodies) == 1
+
+    async def test_a_body_that_cannot_be_repeated_is_sent_once(self, server):
+        """A request whose body comes from a generator passes untouched: one call, and the SDK's own exception."""
+
+        async def pieces():
+            yield b"{}"
+
+        server.scripts = [whole(ERROR, 500)]
+        async with rl.wrap(server.client()) as client:
+            with pytest.raises(openai.InternalServerError) as caught:
+                await client.post("/uploads", cast_to=object, content=pieces())
+        assert not hasattr(caught.value, "llm_error")
+        assert len(server.bodies) == 1
+
     async def test_an_error_inside_a_200_gets_its_status(self, server, wrapped):
         """An error that came with status 200 is raised as the SDK's type for its meaning."""
         server.scripts = [stream(ERROR, done=False)]
@@ -369,6 +392,21 @@ class TestStages:
             await client.chat.completions.create(**HELLO, temperature=0)
         assert server.bodies == [{**HELLO, "temperature": 0, "model": "small"}]
 
+    async def test_a_stage_cannot_answer_out_of_thin_air(self, server):
+        """A stage that answers by itself, or sends a request of its own, is told what is wrong."""
+
+        async def made_up(request, call_next):
+            return await ScriptedTransport("Hi")(request)
+
+        async def another(request, call_next):
+            return await call_next(rl.Request("chat", request.messages))
+
+        for stage, says in ((made_up, "without an answer over HTTP"), (another, "a request of its own")):
+            async with rl.wrap(server.client(), middleware=[stage]) as client:
+                with pytest.raises(TypeError, match=says):
+                    await client.chat.completions.create(**HELLO)
+        assert server.bodies == []
+
 
 class TestLeaving:
     async def test_closing_a_stream_early_ends_the_request(self, server, wrapped):
@@ -396,6 +434,17 @@ class TestLeaving:
         await asyncio.sleep(0.05)
         assert pool_of(wrapped).connections == []
         assert not {task for task in asyncio.all_tasks() - before if "_let_go" in repr(task)}
+
+    async def test_a_stream_that_is_dropped_unread_is_closed(self, server, wrapped):
+        """Who drops a stream unread is warned, and its connection is let go."""
+        server.scripts = [stream(ROLE, chunk(content="One "), 10.0)]
+        answer = await wrapped.chat.completions.create(**HELLO, stream=True)
+        with warnings.catch_warnings(record=True, action="always") as seen:
+            del answer
+            gc.collect()
+        await asyncio.wait_for(server.left.wait(), 2)
+        assert [warning.category for warning in seen] == [ResourceWarning]
+        assert pool_of(wrapped).connections == []
 
     async def test_connections_are_reused(self, server, wrapped):
         """Streams and whole calls one after the other share a connection."""
