@@ -35,7 +35,7 @@ def _check(messages: Sequence[Message]) -> None:
         msg = "messages is empty: there is nothing to answer"
         raise ModelInvalidRequestError(msg)
     for place, message in enumerate(messages):
-        if not isinstance(message, Mapping):
+        if type(message) is not dict and not isinstance(message, Mapping):
             msg = f"messages[{place}] must be a mapping with a role, not {type(message).__name__}"
             raise ModelInvalidRequestError(msg)
         if not isinstance(message.get("role"), str):

@@ -10,7 +10,6 @@ The rules of this file:
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -19,6 +18,7 @@ from .body import Body, Limit, ResponseInfo, tightest
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
 from .outcome import ABANDONED, COMPLETED, Outcome, OutcomeKind, observe
+from .timeout import Timeout
 from .wire.assembly import Assembler, holds_content
 from .wire.transcript import Transcript
 
@@ -143,12 +143,12 @@ class Response:
     async def _pull(self) -> None:
         """Receive until something can be handed over or the body ended."""
         seconds, limit = tightest(self._limits)
-        scope = asyncio.timeout(seconds if limit else None)
+        scope = Timeout(seconds if limit else None)
         try:
-            async with scope:
+            with scope:
                 await self._receive()
         except Exception as exc:
-            overrun = limit is not None and isinstance(exc, TimeoutError) and scope.expired()
+            overrun = limit is not None and isinstance(exc, TimeoutError) and scope.expired
             self._fail(limit.error() if limit is not None and overrun else exc, exc)
         except BaseException:
             self._settle(ABANDONED)

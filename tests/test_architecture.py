@@ -29,6 +29,7 @@ SIDEWAYS = {
     "events",
     "body",
     "outcome",
+    "timeout",
     "response",
     "pipeline",
     "composition",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import ModelTimeoutError
 from resilient_llm.events import ContentSeen, Notice
+from resilient_llm.timeout import Timeout
 from resilient_llm.validators import optional_positive
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ class AttemptTimeout:
         if seconds is None:
             response = await call_next(limit.watching(request, None))
         else:
-            scope = asyncio.timeout(seconds)
+            scope = Timeout(seconds)
             try:
-                async with scope:
+                with scope:
                     response = await call_next(limit.watching(request, scope))
             except TimeoutError as exc:
-                if not scope.expired():
+                if not scope.expired:
                     raise
                 raise limit.error() from exc
         if response.outcome is None:
@@ -102,15 +102,14 @@ class _Limit:
             f"{self._what} for {self._in_force:g} s", model=self._model, backend_fault=fault
         )
 
-    def watching(self, request: Request, scope: asyncio.Timeout | None) -> Request:
+    def watching(self, request: Request, scope: Timeout | None) -> Request:
         """Have content that is held back move the limit on: from the first token's to the idle one."""
         if scope is None or not request.stream:
             return request
 
         def seen(notice: Notice) -> None:
-            if isinstance(notice, ContentSeen) and not scope.expired():
-                seconds = self.seconds()
-                scope.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+            if isinstance(notice, ContentSeen):
+                scope.restart(self.seconds())
 
         return request.observed_by(seen)
 

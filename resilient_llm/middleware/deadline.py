@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import DeadlineExceededError, LLMError, ModelTimeoutError
+from resilient_llm.timeout import Timeout
 from resilient_llm.validators import optional_positive
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class Deadline:
             request = request.due(deadline)
         if deadline <= now:
             raise _exceeded(request, "the deadline had passed before the call began")
-        scope = asyncio.timeout(deadline - now + GRACE)
+        scope = Timeout(deadline - now + GRACE)
         try:
-            async with scope:
+            with scope:
                 response = await call_next(request)
         except LLMError as error:
             translated = self._translate(request, deadline, error)
@@ -58,7 +58,7 @@ class Deadline:
                 raise
             raise translated from error
         except TimeoutError as exc:
-            if not scope.expired():
+            if not scope.expired:
                 raise
             raise _exceeded(request, "the deadline passed while a stage was waiting") from exc
         if response.outcome is None:

@@ -16,6 +16,8 @@ from resilient_llm.models import Usage
 
 from .payload import Object, int_of, load_object, object_of, objects_of, text_of
 
+_NOTHING_TOLD: Final = (None,) * 5
+
 TokenCount: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 FINISH_REASONS: Final = {
@@ -102,14 +104,14 @@ class Tokens(msgspec.Struct, gc=False):
         """The usage, or None if there is nothing in it."""
         prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
         cached = prompt.cached_tokens if prompt else None
-        usage = Usage(
+        counts = (
             self.prompt_tokens,
             self.completion_tokens,
             self.total_tokens,
             self.prompt_cache_hit_tokens if cached is None else cached,
             completion.reasoning_tokens if completion else None,
         )
-        return None if usage == Usage() else usage
+        return None if counts == _NOTHING_TOLD else Usage(*counts)
 
 
 class WholeChoice(msgspec.Struct, gc=False):

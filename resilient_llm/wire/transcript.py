@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from resilient_llm.models import Attempt, Message, PruneReport
 
 
+NO_USAGE = Usage()
+
+
 class Transcript:
     """Keeps the events of an answer as they are handed over.
 
@@ -77,7 +80,7 @@ class _Told:
         self.texts: list[str] = []
         self.thoughts: list[str] = []
         self.calls: list[ToolCall] = []
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.reason: str | None = None
         for event in events:
             if isinstance(event, TextDelta):
