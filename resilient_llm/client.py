@@ -12,6 +12,7 @@ from .errors import ModelInvalidRequestError
 from .models import Completion, Embeddings, Message, ModelInfo, Request
 from .options import build_request, conversation
 from .pipeline import Middleware, Pipeline, Transport, name_of
+from .policy.classify_exception import classify_exception
 from .presets import StackOptions, create_transport, standard_stack
 from .tokens import TokenTracker
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .transports import ApiKey
 
 GRACE = 5.0
+NO_SUCH_ROUTE = frozenset({404, 405, 501})
+"""How a server answers that has no tokenizer to ask."""
 
 
 class AsyncClient:
@@ -133,10 +136,21 @@ class AsyncClient:
         return cast("list[ModelInfo]", await (await self.send(Request("models"))).result())
 
     async def count_tokens(self, prompt: str | Sequence[Message], *, model: str | None = None) -> int:
-        """The tokens of a text or a conversation: by the backend's own tokenizer, else the best local one."""
+        """The tokens of a text or a conversation: by the backend's own tokenizer, else the best local one.
+
+        Raises:
+            LLMError: The backend has a tokenizer, but did not answer; it is asked once.
+        """
         count = getattr(self.transport, "count_tokens", None)
         if count is not None:
-            return int(await count(prompt))
+            try:
+                return int(await count(prompt))
+            except Exception as exc:
+                error = classify_exception(exc, name_of(self.transport))
+                if error is exc:
+                    raise
+                if error.status not in NO_SUCH_ROUTE:
+                    raise error from exc
         tracker = TokenTracker(model or self.model or "gpt-4o")
         if isinstance(prompt, str):
             return tracker.count_tokens(prompt)

@@ -197,6 +197,40 @@ async def test_counting_asks_the_backend_first() -> None:
         assert await llm.count_tokens([{"role": "user", "content": "Hello world"}]) == 9
 
 
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_a_backend_without_a_tokenizer_is_counted_for(status) -> None:
+    """A server that has no such route leaves the counting to the local tokenizer."""
+
+    class Counting(ScriptedTransport):
+        async def count_tokens(self, prompt: object) -> int:
+            raise rl.BackendFailure(status, {}, "File Not Found")
+
+    async with rl.AsyncClient(transport=Counting("a"), model="gpt-4o") as llm:
+        assert await llm.count_tokens("Hello world") == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (rl.BackendFailure(503, {}, '{"error": {"message": "Loading model"}}'), "MODEL_LOADING"),
+        (ConnectionResetError("Connection reset by peer"), "MODEL_UNAVAILABLE"),
+        (rl.ModelAuthError("no key"), "MODEL_AUTH"),
+    ],
+)
+async def test_a_count_that_fails_is_a_typed_error(failure, code) -> None:
+    """Counting raises what every other call raises."""
+
+    class Counting(ScriptedTransport):
+        async def count_tokens(self, prompt: object) -> int:
+            raise failure
+
+    async with rl.AsyncClient(transport=Counting("a")) as llm:
+        with pytest.raises(rl.LLMError) as caught:
+            await llm.count_tokens("Hello world")
+        assert caught.value.code == code
+        assert caught.value is failure or caught.value.__cause__ is failure
+
+
 async def test_embeddings_and_models_of_the_offline_backend() -> None:
     """One text and many give vectors in order; the list has one model."""
     async with rl.AsyncClient("offline") as llm:
