@@ -100,7 +100,7 @@ class LlamaServer:
         """Is any slot working?"""
         return any(slot["is_processing"] for slot in self.json("/slots"))
 
-    async def until_busy(self, *, busy: bool = True, seconds: float = 5.0, pause: float = 0.02) -> None:
+    async def until_busy(self, *, busy: bool = True, seconds: float = 15.0, pause: float = 0.02) -> None:
         """Wait until a slot works (or none does any more), asking after each `pause`.
 
         While it is asked more often than once a second, llama.cpp does not notice that the caller of a whole
