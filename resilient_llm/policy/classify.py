@@ -19,17 +19,15 @@ from .classify_body import Reading, read_body, squeeze
 from .classify_rules import LAST, RULES, Rule
 from .classify_status import classify_status
 from .classify_stream import read_stream
+from .classify_text import said, words_of
 from .context_size import Overflow, read_overflow
 from .retry_after import delay_from_headers, delay_from_text
-from .scrub import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Surface: TypeAlias = Literal["http", "stream"]
 
-_LENGTH: Final = 300
-_WORDS: Final = 8_000
 _GENERIC: Final = frozenset({None, 200, 400, 500, 502})
 """Statuses that yield to one that the body names."""
 
@@ -113,7 +111,7 @@ def _examine_stream(text: str, headers: Mapping[str, str]) -> tuple[Reading, Fin
 def _judge_answer(reading: Reading) -> Finding:
     """Judge a body that came with status 200."""
     if reading.form == "html":
-        return Finding(ErrorCode.MODEL_RESPONSE_INVALID, f"a web page: {_message(reading)}", retryable=False)
+        return Finding(ErrorCode.MODEL_RESPONSE_INVALID, f"a web page: {said(reading)}", retryable=False)
     if reading.form == "empty":
         return Finding(ErrorCode.MODEL_RESPONSE_INVALID, "an empty body")
     if says_error(reading.value):
@@ -121,7 +119,7 @@ def _judge_answer(reading: Reading) -> Finding:
     if found := finish_failure(reading.value):
         return Finding(*found)
     if reading.form == "text" and len(" ".join(reading.texts)) < 1_000 and (rule := _match(reading, 200)):
-        return Finding(rule.code, _message(reading), rule.retryable)
+        return Finding(rule.code, said(reading), rule.retryable)
     return Finding(
         ErrorCode.MODEL_RESPONSE_INVALID, "an answer without content" if reading.value else "no JSON"
     )
@@ -140,23 +138,27 @@ def judge(reading: Reading, status: int | None) -> Finding:
         reading: What the body says.
         status: The HTTP status; 200 for a failure that a body or a stream of status 200 tells of.
     """
-    said = _message(reading)
+    message = said(reading)
     if status in _GENERIC and reading.statuses:
         status = reading.statuses[0]
-    if (
-        reading.form == "html" and status
-    ):  # a proxy's own page; its 503 means that it has no server to send to
-        return Finding(_page(status), said or f"HTTP {status}")
+    if reading.form == "html" and status:
+        return Finding(_page(status), message or f"HTTP {status}")
     if rule := _match(reading, status or 200):
-        return Finding(rule.code, said, rule.retryable)
-    code = classify_status(status) if status else None
-    if code is None:
-        found = next((rule for rule in LAST if _codes_hold(rule, reading)), None)
-        code = found.code if found else ErrorCode.MODEL_UNAVAILABLE
-    return Finding(code, said or f"HTTP {status}")
+        return Finding(rule.code, message, rule.retryable)
+    code = (classify_status(status) if status else None) or _last(reading, status)
+    return Finding(code, message or f"HTTP {status}")
+
+
+def _last(reading: Reading, status: int | None) -> ErrorCode:
+    """What the vaguest codes say. A sentence without any, where an answer should be, is an invalid one."""
+    if found := next((rule for rule in LAST if _codes_hold(rule, reading)), None):
+        return found.code
+    unread = reading.form == "text" and status is not None
+    return ErrorCode.MODEL_RESPONSE_INVALID if unread else ErrorCode.MODEL_UNAVAILABLE
 
 
 def _page(status: int) -> ErrorCode:
+    """What a proxy's own page means; its 503 says that it has no server to send to."""
     return (
         ErrorCode.MODEL_UNAVAILABLE
         if status == 503
@@ -165,7 +167,7 @@ def _page(status: int) -> ErrorCode:
 
 
 def _match(reading: Reading, status: int) -> Rule | None:
-    words = _words(reading)
+    words = words_of(reading)
     return next((rule for rule in RULES if _holds(rule, reading, words, status)), None)
 
 
@@ -188,28 +190,10 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-_QUOTES: Final = str.maketrans({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0xA0: " "})
-
-
-def _words(reading: Reading) -> str:
-    """The sentences as the rules want them: lower case, no URLs, single spaces, innermost first."""
-    joined = " . ".join(text[:2_000] for text in reading.texts)[:_WORDS].translate(_QUOTES).lower()
-    return " ".join(_pattern(r"https?://[^\s\"')>]{1,500}").sub(" ", joined).replace("\\n", " ").split())
-
-
-def _message(reading: Reading) -> str:
-    """The innermost sentence that says something, short and without secrets."""
-    said = next((text for text in reading.texts if " " in text), reading.texts[0] if reading.texts else "")
-    said = scrub("".join(character if character.isprintable() else " " for character in said[:2_000])).rstrip(
-        " ."
-    )
-    return said if len(said) <= _LENGTH else f"{said[: _LENGTH - 1]}…"
-
-
 def _build(
     found: Finding, reading: Reading, status: int | None, headers: Mapping[str, str], now: float | None
 ) -> LLMError:
-    words = _words(reading)
+    words = words_of(reading)
     sizes = Overflow()
     if found.code is ErrorCode.MODEL_CONTEXT_LENGTH:
         sizes = read_overflow(words, reading.figures)

@@ -98,6 +98,10 @@ class _Digger:
         for name, item in named:
             if name == "failedgeneration":
                 self.codes.append(name)
+            elif name == "choices" and isinstance(item, list):
+                self.walk(
+                    [choice.get("error") for choice in item[:8] if isinstance(choice, dict)], inner, depth + 1
+                )
             elif isinstance(item, dict | list | tuple) and name not in QUOTES:
                 self.walk(item, inner if name in {"innererror", "raw", "upstreamerror"} else level, depth + 1)
 

@@ -17,12 +17,10 @@ from resilient_llm.errors import ERROR_TYPES, BackendFailure, LLMError, ModelUna
 
 from .classify import Surface, classify
 from .classify_exception_rules import MISTAKES, ROWS, Row
-from .scrub import scrub
+from .classify_text import shorten
 
 _STEPS: Final = 8
 """How many causes are followed."""
-
-_LENGTH: Final = 300
 
 
 def classify_exception(
@@ -79,21 +77,14 @@ def classify_exception_text(
 def _from_words(names: list[str], words: str, shown: str, backend: str | None, model: str | None) -> LLMError:
     words = words[:8_000]
     row = next((row for row in ROWS if _holds(row, names, words.lower())), None)
-    if (
-        names
-        and names[0] in MISTAKES
-        and (row is None or not (row.words and _pattern(row.words).search(words.lower())))
-    ):
-        return _neutral(shown, words, backend, model)
     if row is None:
         return _unknown(shown, words, backend, model)
-    message = _say(shown, words)
-    return ERROR_TYPES[row.code](message, retryable=row.retryable, backend=backend, model=model)
+    return ERROR_TYPES[row.code](_say(shown, words), retryable=row.retryable, backend=backend, model=model)
 
 
 def _unknown(shown: str, words: str, backend: str | None, model: str | None) -> LLMError:
-    """A strange exception may still quote what the backend said: an SDK's or a framework's."""
-    if re.search(r"\b[45]\d\d\b|[{]", words):
+    """An SDK's or a framework's exception may still quote what the backend said; an error of the program does not."""
+    if shown not in MISTAKES and re.search(r"\b[45]\d\d\b|[{]", words):
         return classify(body=f"{shown}: {words}", backend=backend, model=model)
     return _neutral(shown, words, backend, model)
 
@@ -105,8 +96,7 @@ def _neutral(shown: str, words: str, backend: str | None, model: str | None) -> 
 
 
 def _say(shown: str, words: str) -> str:
-    said = scrub(" ".join(f"{shown}: {words}".split()).strip(": ")) or "no answer"
-    return said if len(said) <= _LENGTH else f"{said[: _LENGTH - 1]}…"
+    return shorten(f"{shown}: {words}".strip(": ")) or "no answer"
 
 
 @cache
@@ -200,7 +190,7 @@ def _status(exc: BaseException, response: Any) -> int | None:
         metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None,
     )
     for candidate in candidates:
-        number = _attribute(candidate, "value") if hasattr(candidate, "value") else candidate
+        number = candidate if isinstance(candidate, int) else _attribute(candidate, "value")
         if isinstance(number, int) and not isinstance(number, bool) and 400 <= number <= 599:
             return number
     return None

@@ -142,7 +142,9 @@ WORDS: Final = (
         status=frozenset({200, 400, 401, 403, 404, 422, 500, 501, 502}),
     ),
     Rule(_C.MODEL_INVALID_REQUEST, words=request.WRONG_PATH),
-    Rule(_C.MODEL_NOT_FOUND, words=request.NO_MODEL, also=request.MISSING, status=DENIED),
+    Rule(
+        _C.MODEL_NOT_FOUND, words=request.NO_MODEL, also=request.MISSING, unless="permission", status=DENIED
+    ),
     Rule(_C.MODEL_NOT_FOUND, words=request.NO_MODEL, status=NOT_DENIED),
     Rule(
         _C.MODEL_OVERLOADED,

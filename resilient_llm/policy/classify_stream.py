@@ -77,6 +77,11 @@ def read_stream(text: str) -> StreamFailure:
 
 
 def _judge_text(text: str) -> StreamFailure:
+    text = "\n".join(
+        line for line in text.splitlines() if not line.startswith((":", "id:", "retry:", "event:", "data:"))
+    )
+    if not text.strip():
+        return StreamFailure(message="the stream was empty")
     if len(text) < 2_000 and text[0] not in "{[":
         return StreamFailure(read_text(text))
     return StreamFailure(message="no stream")

@@ -86,8 +86,9 @@ KEYS: Final = (
     r"|must (?:be )?(?:authenticat|log)|user not found|no cookie auth|unauthori[sz]ed|unauthenticated"
     r"|not authenticated|invalid authentication|missing authentication"
     r"|authentication (?:failed|required|error|parameter|fails)"
-    r"|authorization (?:failed|required|header)|permission (?:denied|error)|access (?:is )?denied"
-    r"|security token|身份|鉴权|认证|令牌|密钥|未授权|无权|token.{0,4}(?:无效|过期|不正确)"
+    r"|authorization (?:failed|required|header)|permission (?:\S{1,60} )?(?:denied|error)"
+    r"|access (?:is )?denied|security token|身份|鉴权|认证|令牌|密钥|未授权|无权"
+    r"|token.{0,4}(?:无效|过期|不正确)"
 )
 
 REGION: Final = (
