@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import importlib.metadata
 import json
@@ -59,7 +60,12 @@ WHOLE = json.dumps(
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "Rhine, Danube, Elbe. " * 20, "refusal": None, "annotations": []},
+                "message": {
+                    "role": "assistant",
+                    "content": "Rhine, Danube, Elbe. " * 20,
+                    "refusal": None,
+                    "annotations": [],
+                },
                 "logprobs": None,
                 "finish_reason": "stop",
             }
@@ -79,8 +85,11 @@ STREAM = [
     _chunk({"role": "assistant", "content": "", "refusal": None}),
     *(_chunk({"content": f" word{i}"}) for i in range(CHUNKS)),
     _chunk({}, "stop"),
-    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1790000000,"model":"canned-1",'
-    b'"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":500,"total_tokens":520}}\n\n',
+    (
+        b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1790000000,'
+        b'"model":"canned-1","choices":[],'
+        b'"usage":{"prompt_tokens":20,"completion_tokens":500,"total_tokens":520}}\n\n'
+    ),
     b"data: [DONE]\n\n",
 ]
 
@@ -102,7 +111,9 @@ class Server(asyncio.Protocol):
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = self.buffer[:end].lower()
-            length = int(head.split(b"content-length:")[1].split(b"\r\n")[0]) if b"content-length:" in head else 0
+            length = (
+                int(head.split(b"content-length:")[1].split(b"\r\n")[0]) if b"content-length:" in head else 0
+            )
             if len(self.buffer) < end + 4 + length:
                 return
             body = self.buffer[end + 4 : end + 4 + length]
@@ -115,7 +126,8 @@ class Server(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
         elif not stream:
             self.transport.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (len(WHOLE), WHOLE)
             )
         else:
             task = asyncio.ensure_future(self.stream(path))
@@ -144,10 +156,8 @@ def serve(port: multiprocessing.connection.Connection) -> None:
         port.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())
-    except KeyboardInterrupt:
-        pass
 
 
 # The contestants ...
@@ -199,7 +209,9 @@ def openai_sdk(client: object, *, stream: bool) -> Contestant:
 
     async def streamed() -> None:
         words = []
-        async with await client.chat.completions.create(model="canned-1", messages=MESSAGES, stream=True) as response:
+        async with await client.chat.completions.create(
+            model="canned-1", messages=MESSAGES, stream=True
+        ) as response:
             async for chunk in response:
                 if chunk.choices:
                     words.append(chunk.choices[0].delta.content)
@@ -266,14 +278,18 @@ def show(text: str) -> None:
         print(f"\r{text}\033[K", end="", file=sys.stderr, flush=True)
 
 
-async def contest(root: str, path: str, *, stream: bool, peers: bool, rounds: int, calls: int) -> dict[str, float]:
+async def contest(
+    root: str, path: str, *, stream: bool, peers: bool, rounds: int, calls: int
+) -> dict[str, float]:
     import resilient_llm as rl
 
     url = f"{root}{path}"
     async with (
         aiohttp.ClientSession() as session,
         rl.AsyncClient("openai-compatible", base_url=url, model="canned-1") as client,
-        rl.AsyncClient(transport=rl.OpenAICompatibleTransport(url, model="canned-1"), middleware=[]) as unstaged,
+        rl.AsyncClient(
+            transport=rl.OpenAICompatibleTransport(url, model="canned-1"), middleware=[]
+        ) as unstaged,
     ):
         contestants = {
             "bare aiohttp": bare(session, url, stream=stream),
@@ -301,7 +317,9 @@ async def connections_of_lagging_streams(root: str, streams: int) -> int:
                 return int(await answer.text())
 
         before = await count()
-        async with rl.AsyncClient("openai-compatible", base_url=f"{root}/lagging/v1", model="canned-1") as client:
+        async with rl.AsyncClient(
+            "openai-compatible", base_url=f"{root}/lagging/v1", model="canned-1"
+        ) as client:
             for _ in range(streams):
                 await ours(client, stream=True)()
         return await count() - before
@@ -354,10 +372,14 @@ def versions() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=200, help="whole calls per round; streams take a tenth")
-    parser.add_argument("--peers", action="store_true", help="measure openai, litellm and langchain-openai, too")
+    parser.add_argument(
+        "--peers", action="store_true", help="measure openai, litellm and langchain-openai, too"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     parser.add_argument("--only", choices=("whole", "burst", "trickle", "import", "connections"))
     options = parser.parse_args()
@@ -375,7 +397,9 @@ def main() -> int:
     show("")
     kept = report(results, extra)
     if options.json:
-        options.json.write_text(json.dumps({"versions": versions(), "cpu_seconds": results, **extra}, indent=2))
+        options.json.write_text(
+            json.dumps({"versions": versions(), "cpu_seconds": results, **extra}, indent=2)
+        )
     return 0 if kept else 1
 
 

@@ -5,7 +5,6 @@ Everything a user needs is importable from here; the sub-packages are for compos
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from .client import AsyncClient
@@ -47,6 +46,7 @@ from .events import (
     UsageEvent,
     Waiting,
 )
+from .lazy import attach
 from .middleware import (
     AttemptTimeout,
     CircuitBreaker,
@@ -69,24 +69,23 @@ from .models import (
     Usage,
 )
 from .pipeline import Handler, Middleware, Pipeline, Transport
-from .policy.classify import classify
-from .policy.classify_exception import classify_exception
 from .policy.retry_budget import RetryBudget
 from .presets import standard_stack
 from .response import Outcome, OutcomeKind, Response, observe
-from .tokens import TokenTracker
-from .transports import (
-    LlamaCppTransport,
-    LMStudioTransport,
-    OfflineTransport,
-    OpenAICompatibleTransport,
-    OpenAITransport,
-)
 
 if TYPE_CHECKING:
     from .integrations.wrapping import wrap
-
-__version__ = _version("resilient-llm")
+    from .policy.classify import classify
+    from .policy.classify_exception import classify_exception
+    from .tokens import TokenTracker
+    from .transports import (
+        LlamaCppTransport,
+        LMStudioTransport,
+        OfflineTransport,
+        OpenAICompatibleTransport,
+        OpenAITransport,
+    )
+    from .version import __version__  # noqa: F401 - a name of the module, not one to import with a star
 
 __all__ = [
     "SYSTEM_CLOCK",
@@ -164,12 +163,18 @@ __all__ = [
     "wrap",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load what wraps other people's clients only when it is asked for."""
-    if name == "wrap":
-        from .integrations.wrapping import wrap  # noqa: PLC0415 - see above
-
-        return wrap
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+__getattr__ = attach(
+    __name__,
+    {
+        "LMStudioTransport": ".transports.lmstudio",
+        "LlamaCppTransport": ".transports.llamacpp",
+        "OfflineTransport": ".transports.offline",
+        "OpenAICompatibleTransport": ".transports.openai_compatible",
+        "OpenAITransport": ".transports.openai",
+        "TokenTracker": ".tokens.tracker",
+        "__version__": ".version",
+        "classify": ".policy.classify",
+        "classify_exception": ".policy.classify_exception",
+        "wrap": ".integrations.wrapping",
+    },
+)

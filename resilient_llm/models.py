@@ -3,98 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from .request import Extensions, Message, Observer, Operation, Request
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from .errors import LLMError
-    from .events import Notice, ToolCall
+    from .events import ToolCall
 
-Message: TypeAlias = Mapping[str, Any]
-"""A message in OpenAI's chat shape: `role`, `content` (a string, a list of parts, or None), and what the role
-needs (`name`, `tool_calls`, `tool_call_id`, `function_call`). Unknown keys pass through untouched."""
-
-Operation: TypeAlias = Literal["chat", "embed", "models", "raw"]
-
-Observer: TypeAlias = "Callable[[Notice], None]"
-"""A plain function told what happens during a call; it does no I/O and does not raise."""
-
-
-class Extensions(TypedDict, total=False):
-    """Options of a single call that concern one stage or the transport. Times in seconds."""
-
-    attempt_timeout: float | None
-    first_token_timeout: float | None
-    idle_timeout: float | None
-    max_retries: int
-    initial_backoff: float
-    tool_deltas: bool
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-    body: Mapping[str, Any]
-
-
-@attrs.frozen
-class Request:
-    """One call, as every stage sees it. Stages pass on changed copies (`attrs.evolve`), never change one.
-
-    Args:
-        operation: `"chat"`, `"embed"`, `"models"` or `"raw"`.
-        messages: The conversation, oldest first, in OpenAI's shape.
-        model: The model's name; empty lets the transport choose.
-        stream: Hand the answer over while it is written.
-        params: What goes into the body beside model and messages (`temperature`, `tools`, ...), untouched; for
-            `"embed"` the `input`.
-        deadline: The instant, in the clock's monotonic seconds, at which the call must be over; None: no limit.
-        attempt: 1 for the first attempt, counted up by `Retry`.
-        extensions: Options that one stage or the transport reads; see `Extensions`.
-        observers: Functions told of attempts, waits and pruning while the call runs.
-    """
-
-    operation: Operation = "chat"
-    messages: Sequence[Message] = ()
-    model: str = ""
-    stream: bool = False
-    params: Mapping[str, Any] = attrs.field(factory=dict)
-    deadline: float | None = None
-    attempt: int = 1
-    extensions: Extensions = attrs.field(factory=Extensions)
-    observers: tuple[Observer, ...] = ()
-
-    def observed_by(self, observer: Observer) -> Request:
-        """A copy with one more observer; what `attrs.evolve` gives, in a third of the time."""
-        return Request(
-            self.operation,
-            self.messages,
-            self.model,
-            self.stream,
-            self.params,
-            self.deadline,
-            self.attempt,
-            self.extensions,
-            (*self.observers, observer),
-        )
-
-    def due(self, deadline: float) -> Request:
-        """A copy with a deadline."""
-        return Request(
-            self.operation,
-            self.messages,
-            self.model,
-            self.stream,
-            self.params,
-            deadline,
-            self.attempt,
-            self.extensions,
-            self.observers,
-        )
-
-    def tell(self, notice: Notice) -> None:
-        """Tell every observer."""
-        for observer in self.observers:
-            observer(notice)
+__all__ = [
+    "Attempt",
+    "Completion",
+    "Embeddings",
+    "Extensions",
+    "FunctionCall",
+    "Message",
+    "ModelInfo",
+    "Observer",
+    "Operation",
+    "PruneReport",
+    "Request",
+    "Usage",
+]
 
 
 @attrs.frozen

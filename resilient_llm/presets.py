@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import backoff
 
+from . import transports
 from .clock import SYSTEM_CLOCK, Clock
 from .errors import ErrorCode, ModelInvalidRequestError
 from .middleware import AttemptTimeout, CircuitBreaker, Deadline, ErrorClassifier, Logging, Retry, TokenBudget
 from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
 from .policy.outcomes import OUTCOMES, Row
 from .policy.retry_budget import RetryBudget
-from .transports import (
-    LlamaCppTransport,
-    LMStudioTransport,
-    OfflineTransport,
-    OpenAICompatibleTransport,
-    OpenAITransport,
-)
 
 if TYPE_CHECKING:
     import random
@@ -122,15 +116,15 @@ def _retry(options: StackOptions, clock: Clock) -> Retry:
     )
 
 
-BACKENDS: Mapping[str, Callable[..., Transport]] = {
-    "llamacpp": LlamaCppTransport,
-    "llamafile": LlamaCppTransport,
-    "lmstudio": LMStudioTransport,
-    "offline": OfflineTransport,
-    "openai": OpenAITransport,
-    "openai-compatible": OpenAICompatibleTransport,
+BACKENDS: Mapping[str, str] = {
+    "llamacpp": "LlamaCppTransport",
+    "llamafile": "LlamaCppTransport",
+    "lmstudio": "LMStudioTransport",
+    "offline": "OfflineTransport",
+    "openai": "OpenAITransport",
+    "openai-compatible": "OpenAICompatibleTransport",
 }
-"""The backends that `AsyncClient` knows by name."""
+"""The backends that `AsyncClient` knows by name, and the transport of each."""
 
 
 def create_transport(backend: str, **options: Any) -> Transport:
@@ -140,8 +134,9 @@ def create_transport(backend: str, **options: Any) -> Transport:
         ModelInvalidRequestError: An unknown name; the message lists the known ones.
     """
     try:
-        factory = BACKENDS[backend]
+        factory: Callable[..., Transport] = getattr(transports, BACKENDS[backend])
     except (KeyError, TypeError):
         msg = f"unknown backend {backend!r}; known are {', '.join(sorted(BACKENDS))}"
         raise ModelInvalidRequestError(msg) from None
+    options["name"] = backend
     return factory(**{key: value for key, value in options.items() if value is not None})

@@ -147,7 +147,7 @@ class Response:
         try:
             with scope:
                 await self._receive()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - raised again, translated
             overrun = limit is not None and isinstance(exc, TimeoutError) and scope.expired
             self._fail(limit.error() if limit is not None and overrun else exc, exc)
         except BaseException:
@@ -241,7 +241,7 @@ async def commit(body: Body, request: Request) -> Response:
     response = Response(body, request)
     try:
         await response._open()  # noqa: SLF001 - the other half of the class
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - raised again, translated
         response._fail(exc, exc)  # noqa: SLF001
     except BaseException:
         response.close()

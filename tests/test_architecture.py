@@ -15,15 +15,19 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py"))
 
 ROWS: tuple[frozenset[str], ...] = (
-    frozenset({"error_base", "errors", "models", "events", "clock", "validators"}),
+    frozenset(
+        {"lazy", "version", "error_base", "errors", "request", "models", "events", "clock", "validators"}
+    ),
     frozenset({"policy", "wire", "tokens"}),
-    frozenset({"response", "body", "outcome", "pipeline", "composition"}),
+    frozenset({"response", "body", "outcome", "timeout", "pipeline", "composition"}),
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
         {"client", "calls", "sync", "presets", "options", "settings", "integrations", "cli", "__init__"}
     ),
 )
 SIDEWAYS = {
+    "error_base",
+    "request",
     "errors",
     "models",
     "events",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -25,6 +25,9 @@ from resilient_llm.pipeline import Middleware, Pipeline
 from resilient_llm.presets import standard_stack
 from resilient_llm.response import OutcomeKind, Response
 from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 STREAM = Request(messages=({"role": "user", "content": "Hello"},), stream=True)
 SLOW = [1.0, ToolCallDelta(0, "c", "f", "{}"), 1.0, TextDelta("a"), 1.0, TextDelta("b"), 1.0, Finish("stop")]
@@ -84,7 +87,7 @@ async def leak(send) -> None:
 
 
 async def caller_error(send) -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the caller's block is the point
         async with await send() as response:
             async for _ in response:
                 raise ZeroDivisionError

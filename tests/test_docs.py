@@ -17,7 +17,9 @@ def blocks() -> list[tuple[str, str]]:
     return [
         (f"{page.relative_to(ROOT)}:{number}", block)
         for page in PAGES
-        for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S), 1)
+        for number, block in enumerate(
+            re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL), 1
+        )
     ]
 
 
@@ -34,7 +36,7 @@ def test_the_readme_names_its_two_commands() -> None:
     """The command that runs the main job and the one that runs the tests can be found by machines."""
     readme = (ROOT / "README.md").read_text()
     for marker in ("main job", "tests"):
-        assert re.search(rf"<!-- {marker} -->\n```bash\n.+?\n```", readme, re.S), marker
+        assert re.search(rf"<!-- {marker} -->\n```bash\n.+?\n```", readme, re.DOTALL), marker
 
 
 def test_links_lead_somewhere() -> None:

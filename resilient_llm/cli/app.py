@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from resilient_llm import __version__
 from resilient_llm.client import AsyncClient
 from resilient_llm.errors import LLMError
 from resilient_llm.events import TextDelta
 from resilient_llm.presets import BACKENDS
+from resilient_llm.version import __version__
 
 app = typer.Typer(
     name="resilient-llm",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
-from resilient_llm.policy.classify_exception import classify_exception
 
 if TYPE_CHECKING:
     from resilient_llm.errors import LLMError
@@ -44,6 +43,10 @@ class ErrorClassifier:
         return response
 
     def _classify(self, request: Request, exc: Exception) -> LLMError:
+        from resilient_llm.policy.classify_exception import (  # noqa: PLC0415 - 10 ms that healthy calls never need
+            classify_exception,
+        )
+
         error = classify_exception(exc, self.backend, now=self.clock.time())
         if error.backend is None:
             error.backend = self.backend

@@ -81,7 +81,9 @@ def _heard() -> bool:
 
 class _Call:
     def __init__(self, request: Request, clock: Clock) -> None:
-        self._log = _log().bind(operation=request.operation, model=request.model or None, stream=request.stream)
+        self._log = _log().bind(
+            operation=request.operation, model=request.model or None, stream=request.stream
+        )
         self._clock = clock
         self._started = clock.monotonic()
         self._attempts = 0

@@ -5,8 +5,9 @@ Nothing is loaded before it is used: importing this package costs next to nothin
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from resilient_llm.lazy import attach
 
 if TYPE_CHECKING:
     from .costs import MalformedMessageError
@@ -31,30 +32,20 @@ __all__ = [
     "prune",
 ]
 
-_HOMES = {
-    "ChatCounter": "counting",
-    "ContextWindow": "windows",
-    "Costs": "pruning",
-    "EncodingName": "encodings",
-    "MalformedMessageError": "costs",
-    "Pruned": "pruning",
-    "TokenTracker": "tracker",
-    "context_window": "windows",
-    "encoding_name": "encodings",
-    "message_budget": "windows",
-    "preload": "counting",
-    "prune": "pruning",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__ = attach(
+    __name__,
+    {
+        "ChatCounter": ".counting",
+        "ContextWindow": ".windows",
+        "Costs": ".pruning",
+        "EncodingName": ".encodings",
+        "MalformedMessageError": ".costs",
+        "Pruned": ".pruning",
+        "TokenTracker": ".tracker",
+        "context_window": ".windows",
+        "encoding_name": ".encodings",
+        "message_budget": ".windows",
+        "preload": ".counting",
+        "prune": ".pruning",
+    },
+)

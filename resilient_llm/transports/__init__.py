@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from .credentials import ApiKey
-from .http import HTTPTransport
-from .llamacpp import LlamaCppTransport
-from .lmstudio import LMStudioTransport
-from .offline import OfflineTransport
-from .openai import OpenAITransport
-from .openai_compatible import OpenAICompatibleTransport
+from typing import TYPE_CHECKING
+
+from resilient_llm.lazy import attach
+
+if TYPE_CHECKING:
+    from .credentials import ApiKey
+    from .http import HTTPTransport
+    from .llamacpp import LlamaCppTransport
+    from .lmstudio import LMStudioTransport
+    from .offline import OfflineTransport
+    from .openai import OpenAITransport
+    from .openai_compatible import OpenAICompatibleTransport
 
 __all__ = [
     "ApiKey",
@@ -19,3 +24,16 @@ __all__ = [
     "OpenAICompatibleTransport",
     "OpenAITransport",
 ]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "ApiKey": ".credentials",
+        "HTTPTransport": ".http",
+        "LMStudioTransport": ".lmstudio",
+        "LlamaCppTransport": ".llamacpp",
+        "OfflineTransport": ".offline",
+        "OpenAICompatibleTransport": ".openai_compatible",
+        "OpenAITransport": ".openai",
+    },
+)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import attrs
-import pytest
 import structlog
 
 import resilient_llm as rl
 from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
+
+if TYPE_CHECKING:
+    import pytest
 
 SECRET = "the secret prompt"
 ASK = rl.Request(messages=[{"role": "user", "content": SECRET}], model="m")
@@ -26,11 +30,8 @@ def logged(caplog: pytest.LogCaptureFixture, *scripts, request: rl.Request = ASK
         response = await rl.Pipeline(stack, ScriptedTransport(*scripts), clock=clock)(request)
         await response.completion()
 
-    with caplog.at_level(level, logger="resilient_llm"):
-        try:
-            run_virtual(scenario())
-        except rl.LLMError:
-            pass
+    with caplog.at_level(level, logger="resilient_llm"), contextlib.suppress(rl.LLMError):
+        run_virtual(scenario())
     return [record.llm for record in caplog.records]
 
 

@@ -298,8 +298,12 @@ def test_a_response_left_early_costs_nothing() -> None:
 
 def test_single_cells_of_the_table_can_be_overridden() -> None:
     """A table of one's own decides what is retried, where the single error does not."""
-    outcomes = override(OUTCOMES, {ErrorCode.MODEL_AUTH: {"retry": True}, ErrorCode.MODEL_OVERLOADED: {"retry": False}})
+    outcomes = override(
+        OUTCOMES, {ErrorCode.MODEL_AUTH: {"retry": True}, ErrorCode.MODEL_OVERLOADED: {"retry": False}}
+    )
     done, _ = ask(ScriptedTransport(ModelAuthError("key not active yet"), "Hello"), outcomes=outcomes)
     assert done.attempts == 2
-    error, _ = refused(ScriptedTransport(ModelOverloadedError("busy")), ModelOverloadedError, outcomes=outcomes)
+    error, _ = refused(
+        ScriptedTransport(ModelOverloadedError("busy")), ModelOverloadedError, outcomes=outcomes
+    )
     assert error.attempts == 1

@@ -62,7 +62,9 @@ async def test_an_overlong_conversation_loses_its_oldest_turns() -> None:
     assert sent[-1]["content"] == "And now?"
     assert sent[1]["role"] == "user"
     assert size(sent) <= 500
-    assert done.pruned == PruneReport(len(request.messages) - len(sent), size(request.messages), size(sent), 500)
+    assert done.pruned == PruneReport(
+        len(request.messages) - len(sent), size(request.messages), size(sent), 500
+    )
     assert done.pruned in notices
     assert len(request.messages) == 42
 

@@ -37,7 +37,9 @@ def test_whole_answer():
     ):
         transcript.record(event)
     transcript.record(Finish("tool_calls"))
-    assert transcript.completion(model="m", backend="b", request_id="r", attempts=2, body=b"{}") == Completion(
+    assert transcript.completion(
+        model="m", backend="b", request_id="r", attempts=2, body=b"{}"
+    ) == Completion(
         text="Hello",
         reasoning="hm",
         tool_calls=(call,),
