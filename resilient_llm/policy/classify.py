@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-
-import attrs
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from resilient_llm.errors import ERROR_TYPES, ErrorCode, LLMError
 
@@ -42,8 +40,7 @@ _REQUEST_IDS: Final = (
 _TYPE_HEADERS: Final = ("x-amzn-errortype", ":exception-type", "x-ms-error-code", ":error-code")
 
 
-@attrs.frozen
-class Finding:
+class Finding(NamedTuple):
     """A code, what was said, and whether a retry helps if not as the class says."""
 
     code: ErrorCode
@@ -128,7 +125,7 @@ def _judge_answer(reading: Reading) -> Finding:
 def _with_types(reading: Reading, headers: Mapping[str, str]) -> Reading:
     """Add the error types that AWS and Azure put into headers."""
     types = [squeeze(headers[name].partition(":")[0]) for name in _TYPE_HEADERS if name in headers]
-    return attrs.evolve(reading, codes=(*types, *reading.codes)) if types else reading
+    return reading._replace(codes=(*types, *reading.codes)) if types else reading
 
 
 def judge(reading: Reading, status: int | None) -> Finding:

@@ -87,16 +87,16 @@ def _items(value: dict[Any, Any], name: str) -> list[Any]:
 
 
 def _parts(value: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
-    yield value
-    for name in ("choices", "candidates"):
-        yield from (item for item in _items(value, name) if isinstance(item, dict))
-    for name in ("delta", "message", "response", "incomplete_details", "promptFeedback"):
-        item = value.get(name)
-        if isinstance(item, dict):
-            yield item
-            inner = item.get("incomplete_details")
+    """Where a finish reason or a refusal may stand, from the outside inwards."""
+    choices = [*_items(value, "choices"), *_items(value, "candidates")]
+    for outer in (value, *(choice for choice in choices if isinstance(choice, dict))):
+        yield outer
+        for name in ("delta", "message", "response", "incomplete_details", "promptFeedback"):
+            inner = outer.get(name)
             if isinstance(inner, dict):
                 yield inner
+                details = inner.get("incomplete_details")
+                yield details if isinstance(details, dict) else {}
 
 
 def finish_failure(value: Any) -> tuple[ErrorCode, str] | None:
@@ -111,8 +111,5 @@ def finish_failure(value: Any) -> tuple[ErrorCode, str] | None:
             if isinstance(reason, str) and (code := FINISHES.get(squeeze(reason))):
                 return code, f"the answer ended with {name} {reason!r}"
         if isinstance(refusal := part.get("refusal"), str) and refusal:
-            return ErrorCode.MODEL_CONTENT_FILTERED, "the model refused"
-        message = part.get("message")
-        if isinstance(message, dict) and isinstance(message.get("refusal"), str) and message["refusal"]:
             return ErrorCode.MODEL_CONTENT_FILTERED, "the model refused"
     return None

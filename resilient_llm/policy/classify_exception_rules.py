@@ -7,15 +7,12 @@ and Anthropic SDKs, Node's undici, Go's net package, and the operating systems' 
 
 from __future__ import annotations
 
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from resilient_llm.errors import ErrorCode
 
 
-@attrs.frozen
-class Row:
+class Row(NamedTuple):
     """One kind of failure: either pattern suffices, unless `both` asks for the two.
 
     Args:

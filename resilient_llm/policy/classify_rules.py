@@ -14,9 +14,7 @@ message. Gaps in the patterns are bounded, so matching is linear.
 
 from __future__ import annotations
 
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from resilient_llm.errors import ErrorCode
 
@@ -38,8 +36,7 @@ DENIED: Final = frozenset({401, 403})
 TOO_LATE: Final = frozenset({408, 504, 522, 524})
 
 
-@attrs.frozen
-class Rule:
+class Rule(NamedTuple):
     """One concept.
 
     Args:
@@ -160,7 +157,7 @@ WORDS: Final = (
         unless="invalid|must be",
         status=frozenset({400, 408, 429}) | SERVER,
     ),
-    Rule(_C.MODEL_PAYLOAD_TOO_LARGE, words=request.SIZE, unless="pixels|dimension"),
+    Rule(_C.MODEL_PAYLOAD_TOO_LARGE, words=request.SIZE, unless=f"pixels|dimension|{request.NAME}"),
     Rule(_C.MODEL_AUTH, words=account.CREDENTIALS, status=frozenset({200, 400, 401, 403, 500, 501, 502})),
     Rule(_C.MODEL_INVALID_REQUEST, words=request.INVALID, status=SERVER),
 )
@@ -169,7 +166,7 @@ UNCERTAIN_CODES: Final = (
     Rule(_C.MODEL_RATE_LIMITED, codes=codes.THROTTLE),
     Rule(_C.MODEL_AUTH, codes=codes.DENIED),
     Rule(_C.MODEL_TIMEOUT, codes=codes.TIMEOUT),
-    Rule(_C.MODEL_PAYLOAD_TOO_LARGE, codes=codes.SIZE),
+    Rule(_C.MODEL_PAYLOAD_TOO_LARGE, codes=codes.SIZE, unless=request.NAME),
 )
 
 RULES: Final = (*CERTAIN_CODES, *CERTAIN_WORDS, *WORDS, *UNCERTAIN_CODES)

@@ -6,9 +6,7 @@ stands alone, such as that of a Bedrock frame. Of a long stream the end is exami
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .classify_answer import finish_failure, says_error
 from .classify_body import EXAMINED, Reading, is_html, read_body, read_text, read_value
@@ -22,8 +20,7 @@ if TYPE_CHECKING:
 _EVENTS: Final = frozenset({"error", "response.failed", "exception"})
 
 
-@attrs.frozen
-class StreamFailure:
+class StreamFailure(NamedTuple):
     """What was found: an error to be judged, or a verdict with its reason, or neither for a stream cut short."""
 
     reading: Reading | None = None

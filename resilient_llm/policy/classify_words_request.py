@@ -87,6 +87,7 @@ FILTER: Final = (
     r"|(?:prompt|input|request|content|message|text|image|output"
     r"|response)s? (?:\w{1,12} ){0,3}(?:flagged|filtered\b|deemed)"
     r"|flagged (?:as|by|for)|moderation|usage polic|guardrail|responsible ai|inappropriate"
+    r"|(?:input|output|text|prompt|content|image) (?:\w{1,12} )?(?:new_)?sensitive\b"
     r"|sensitive (?:content|words?|information|material|data)"
     r"|(?:blocked|rejected|refused|filtered|stopped) (?:\w{1,12} ){0,6}(?:polic|filter|safety"
     r"|guardrail|moderation|content)"
@@ -105,10 +106,10 @@ INVALID: Final = (
     r"|image|audio|prompt)|tokeniz|load image|deserial|convert|read image)"
     r"|unexpected (?:token|keyword|field|role|type|char)"
     r"|unknown (?:field|parameter|role|type|argument|variant)|unrecognized|unrecognised"
-    r"|expected .{1,60} (?:but )?(?:got|found|received)|expected|only .{1,60} (?:supported|allowed)"
-    r"|only supports?|supports? (?:only|at most)|bad request|malformed|validation|not permitted"
-    r"|not allowed|cannot (?:be|have|use|specify)|can't be|does not match|typeerror|keyerror"
-    r"|valueerror|no user query|not implemented|参数|格式|不支持"
+    r"|expected .{1,60} (?:but )?(?:got|found|received)|\bexpected\b"
+    r"|only .{1,60} (?:supported|allowed)|only supports?|supports? (?:only|at most)|bad request"
+    r"|malformed|validation|not permitted|not allowed|cannot (?:be|have|use|specify)|can't be"
+    r"|does not match|typeerror|keyerror|valueerror|no user query|not implemented|参数|格式|不支持"
 )
 
 WRONG_PATH: Final = (
@@ -151,3 +152,6 @@ NO_MODEL: Final = (
 
 MISSING: Final = r"not exist|n't exist|not found|no longer|deprecat|decommission|retired"
 """What makes a refused model a missing one."""
+
+NAME: Final = r"maximum length \d{1,3}\b"
+"""A limit on a name or an id, not on a size."""

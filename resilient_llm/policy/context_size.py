@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Final
-
-import attrs
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +42,7 @@ _PARTS: Final = (
 _ABOUT: Final = r"(?: about| at least| a total of| approximately| up to| is| for|:)?"
 
 _TOTALS: Final = (
+    rf"= ?{_N}(?: tokens)? (?:exceeds|>|is (?:greater|larger|more))",
     rf"(?:requested|requesting){_ABOUT} {_N}",
     (
         rf"(?:result(?:ed|s)? in|totals?|totalling|received|given|got|passed|used|estimated|actual){_ABOUT} {_N}"
@@ -122,8 +121,7 @@ _EXCESS: Final = r"exceed\w{0,4} (?:\w{1,12} ){0,5}by \(?[\d,]{1,12}(?: tokens)?
 """How much too long, which is neither number."""
 
 
-@attrs.frozen
-class Overflow:
+class Overflow(NamedTuple):
     """The sizes of an overflow in tokens; None where the backend did not say."""
 
     limit: int | None = None

@@ -283,7 +283,9 @@ CASES: list[tuple[str, int, str, ErrorCode]] = [
     (
         "characters",
         400,
-        openai("string too long. Expected a string with maximum length 10", code="string_above_max_length"),
+        openai(
+            "string too long. Expected a string with maximum length 1000000", code="string_above_max_length"
+        ),
         C.MODEL_PAYLOAD_TOO_LARGE,
     ),
     # safety
@@ -395,6 +397,7 @@ ANSWERS: list[tuple[str, Any, ErrorCode]] = [
         C.MODEL_CONTENT_FILTERED,
     ),
     ("a blocked prompt", {"promptFeedback": {"blockReason": "SAFETY"}}, C.MODEL_CONTENT_FILTERED),
+    ("a refusal at the top", {"refusal": "I cannot"}, C.MODEL_CONTENT_FILTERED),
     ("google's safety", {"candidates": [{"finishReason": "SAFETY"}]}, C.MODEL_CONTENT_FILTERED),
     (
         "responses",
@@ -558,3 +561,15 @@ def test_quoted_prompts_are_not_read() -> None:
         detail=[{"msg": "Field required", "input": {"content": "rate limit, billing, context length"}}]
     )
     assert classify(status=422, body=body).code == C.MODEL_INVALID_REQUEST
+
+
+def test_limits_on_names_are_no_sizes() -> None:
+    """An id or a name that is too long is a mistake, not too many bytes."""
+    body = openai("string too long. Expected a string with maximum length 40", code="string_above_max_length")
+    assert classify(status=400, body=body).code == C.MODEL_INVALID_REQUEST
+
+
+def test_large_bodies_are_read_in_part() -> None:
+    """More fields than anyone reads are left unread."""
+    many = {"error": [{"message": f"note {number}"} for number in range(50)] * 20}
+    assert classify(status=400, body=json.dumps([many] * 50)).code == C.MODEL_INVALID_REQUEST

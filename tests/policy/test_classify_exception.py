@@ -256,6 +256,15 @@ def test_circles_end() -> None:
     assert isinstance(classify_exception(one), LLMError)
 
 
+def test_a_body_that_is_no_json_is_left_out() -> None:
+    """A body that refers to itself cannot be printed; the status still counts."""
+    body: dict[str, Any] = {}
+    body["error"] = body
+    assert (
+        classify_exception(foreign("SDKError", "no", status_code=503, body=body)).code == C.MODEL_OVERLOADED
+    )
+
+
 class HostileError(Exception):
     """Everything about it raises."""
 

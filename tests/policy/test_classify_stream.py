@@ -69,6 +69,7 @@ CASES: list[tuple[str, str, ErrorCode]] = [
         sse({"type": "message_delta", "delta": {"stop_reason": "refusal"}}),
         C.MODEL_CONTENT_FILTERED,
     ),
+    ("openai's refusal", sse({"choices": [{"delta": {"refusal": "I cannot"}}]}), C.MODEL_CONTENT_FILTERED),
     ("google's safety", sse({"candidates": [{"finishReason": "SAFETY"}]}), C.MODEL_CONTENT_FILTERED),
     (
         "an incomplete response",
