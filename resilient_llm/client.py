@@ -12,7 +12,6 @@ from .errors import ModelInvalidRequestError
 from .models import Completion, Embeddings, Message, ModelInfo, Request
 from .options import build_request, conversation
 from .pipeline import Middleware, Pipeline, Transport, name_of
-from .policy.classify_exception import classify_exception
 from .presets import StackOptions, create_transport, standard_stack
 from .tokens import TokenTracker
 
@@ -146,6 +145,8 @@ class AsyncClient:
             try:
                 return int(await count(prompt))
             except Exception as exc:
+                from .policy.classify_exception import classify_exception  # noqa: PLC0415 - not needed when all is well
+
                 error = classify_exception(exc, name_of(self.transport))
                 if error is exc:
                     raise
@@ -208,6 +209,7 @@ def _stack(
     middleware: Sequence[Middleware] | None, transport: Transport, options: StackOptions
 ) -> Sequence[Middleware]:
     if middleware is None:
+        options.setdefault("context_window", getattr(transport, "context_window", None))
         return standard_stack(backend=name_of(transport), **options)
     if options:
         msg = f"{min(options)} is an option of the standard stack: set it on the stages in `middleware`"

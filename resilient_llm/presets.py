@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping
 
+    from .middleware.token_budget import Window
     from .pipeline import Middleware, Transport
 
 LONGEST = 3600.0
@@ -32,7 +33,8 @@ class StackOptions(TypedDict, total=False):
     `max_retries` (3), `wait`, `jitter`, `max_server_delay` (60), `retry_budget` (one of its own): see `Retry`.
     `deadline` (600): see `Deadline`. `first_token_timeout` (60), `idle_timeout` (30), `attempt_timeout` (600): see
     `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or None for none. `token_budget`: a `TokenBudget`
-    of one's own, or None for none. `context_window`: the model's window in tokens, where no one else knows it.
+    of one's own, or None for none. `context_window`: the model's window in tokens, or a function of
+    the model that gives it.
     `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
     `clock`, `rng`: time and chance, for tests.
     """
@@ -48,7 +50,7 @@ class StackOptions(TypedDict, total=False):
     attempt_timeout: float | None
     breaker: CircuitBreaker | None
     token_budget: TokenBudget | None
-    context_window: int | None
+    context_window: Window
     outcomes: Mapping[ErrorCode, Row]
     clock: Clock
     rng: random.Random

@@ -126,9 +126,7 @@ class HTTPTransport:
         pool = await self._sessions.pool()
         await pool.drains.next()
         try:
-            response = await pool.session.request(
-                method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
-            )
+            response = await self._request(pool.session, method, url, data, headers)
         except aiohttp.ClientConnectorError as exc:
             self._explain(exc)
             raise
@@ -138,6 +136,26 @@ class HTTPTransport:
         if not 200 <= response.status < 300:
             raise await self._failure(response)
         return response, pool
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        data: bytes | None,
+        headers: CIMultiDict[str],
+        *,
+        again: bool = True,
+    ) -> aiohttp.ClientResponse:
+        """Send; once more if the pooled connection was found closed before a byte was written."""
+        try:
+            return await session.request(
+                method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
+            )
+        except aiohttp.ClientOSError as exc:
+            if not again or not isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
+                raise
+        return await self._request(session, method, url, data, headers, again=False)
 
     async def decoded(self, response: aiohttp.ClientResponse, decode: Callable[[bytes], Value]) -> Value:
         """Read the whole body and decode it. Raises what the codec raises."""

@@ -67,6 +67,11 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         window = models[0].context_length or (await self._window(extensions) if loaded else None)
         return [attrs.evolve(models[0], context_length=window, loaded=loaded)]
 
+    def context_window(self, model: str) -> int | None:
+        """The window as a listing told it; of a server with a single model, whatever that is called."""
+        windows = list(self._windows.values())
+        return windows[0] if len(windows) == 1 else super().context_window(model)
+
     async def count_tokens(
         self,
         messages_or_text: str | Sequence[Message],

@@ -73,6 +73,7 @@ class OpenAICompatibleTransport(HTTPTransport):
         )
         self._auto_select = auto_select
         self._selection = Selection(name, self.stand_in)
+        self._windows: dict[str, int] = {}
         self._chat_url = self._address.join("chat/completions")
         self._embeddings_url = self._address.join("embeddings")
         self._models_url = self._address.join("models")
@@ -96,6 +97,10 @@ class OpenAICompatibleTransport(HTTPTransport):
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
         """The models that the backend offers."""
         return await self.fetch(self._models_url, decode_models, extensions=extensions)
+
+    def context_window(self, model: str) -> int | None:
+        """The window of a model in tokens, if a listing has told it; asks nobody."""
+        return self._windows.get(model or self.model or self._selection.known("chat"))
 
     # Operations ...
 
@@ -131,8 +136,13 @@ class OpenAICompatibleTransport(HTTPTransport):
         return await commit(ReadyBody([Result(result), UsageEvent(result.usage), END], info), request)
 
     async def _listing(self, request: Request) -> Response:
-        models = await self.list_models(request.extensions)
+        models = await self._listed(request.extensions)
         return await commit(ReadyBody([Result(models), END], ResponseInfo(backend=self.name)), request)
+
+    async def _listed(self, extensions: Extensions | None) -> list[ModelInfo]:
+        models = await self.list_models(extensions)
+        self._windows = {model.id: model.context_length for model in models if model.context_length}
+        return models
 
     async def _raw(self, request: Request) -> Response:
         path, body = request.params.get("path"), request.params.get("body")
@@ -148,5 +158,5 @@ class OpenAICompatibleTransport(HTTPTransport):
     async def _with_model(self, request: Request, kind: Kind) -> Request:
         model = self.model or self._selection.known(kind)
         if not model and self._auto_select:
-            model = await self._selection.model(kind, self.list_models(request.extensions))
+            model = await self._selection.model(kind, self._listed(request.extensions))
         return attrs.evolve(request, model=model) if model else request

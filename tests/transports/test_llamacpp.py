@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from transports.answers import CHAT, MESSAGES, STREAM, answer, delta, stop
 
+from resilient_llm.client import AsyncClient
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError, ModelUnavailableError
 from resilient_llm.models import Request
 from resilient_llm.transports import LlamaCppTransport
@@ -157,3 +158,24 @@ async def test_a_streams_own_headers_win(serve, connect):
         "keep-alive",
         "1",
     )
+
+
+async def test_a_listing_tells_the_token_budget_its_window(serve, connect):
+    """Once the server has told its window, it is known without asking, whatever the model is called."""
+    llama = connect(await serve(routes({"/v1/models": MODELS, "/props": PROPS})), LlamaCppTransport)
+    assert llama.context_window("m.gguf") is None
+    await llama(Request("models"))
+    assert [llama.context_window(model) for model in ("m.gguf", "", "alias")] == [8192, 8192, 8192]
+
+
+async def test_a_conversation_is_pruned_to_the_window_that_was_listed(serve, connect):
+    """The client's token budget uses what the transport knows: no refusal is needed to learn it."""
+    props = {"default_generation_settings": {"n_ctx": 400}}
+    table = {"/v1/models": MODELS, "/props": props, "/v1/chat/completions": answer()}
+    server = await serve(routes(table))
+    async with AsyncClient(transport=connect(server, LlamaCppTransport)) as llm:
+        await llm.models()
+        turns = [{"role": "user", "content": f"{number} " + "word " * 100} for number in range(9)]
+        done = await llm.complete(turns)
+    assert done.pruned is not None
+    assert done.pruned.tokens_after <= 400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from transports.answers import CHAT, MESSAGES, answer
+from transports.answers import CHAT, MESSAGES, STREAM, answer, delta, stop
 
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
 from resilient_llm.events import Finish, Result, TextDelta, UsageEvent
@@ -150,3 +150,22 @@ async def test_an_unusable_request_is_refused_before_anything_is_sent():
     transport = OpenAICompatibleTransport("http://localhost:1", model="m")
     with pytest.raises(ModelInvalidRequestError):
         await transport(attrs.evolve(CHAT, messages=[]))
+
+
+async def test_a_server_that_hangs_up_after_a_stream_costs_the_next_call_nothing(serve, connect):
+    """A pooled connection found closed before a byte was written is no attempt: another one is used."""
+
+    async def script(request, wire):
+        if not request.json.get("stream"):
+            await wire.answer(answer())
+            return
+        await wire.stream(delta("a"), stop())
+        await wire.send(b"0\r\n\r\n")
+        wire.writer.close()
+
+    server = await serve(script)
+    transport = connect(server)
+    for _ in range(10):
+        await (await transport(STREAM)).completion()
+        assert (await (await transport(CHAT)).completion()).text == "Rhine"
+    assert len(server.requests) == 20
