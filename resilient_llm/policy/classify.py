@@ -196,7 +196,8 @@ def _build(
         sizes = read_overflow(words, reading.figures)
     failed = status is None or not 200 <= status < 300  # Anthropic sends retry-after with good answers too
     wait = delay_from_headers(headers, now) if failed else None
-    if wait is None:
+    if wait is None and ERROR_TYPES[found.code].retryable:
+        # "If you just paid, try again in 5 minutes" is no wait that a retry could use
         wait = delay_from_text(words, reading.delays)
     named = next((headers[name][:128] for name in _REQUEST_IDS if headers.get(name)), None)
     return ERROR_TYPES[found.code](

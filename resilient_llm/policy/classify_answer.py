@@ -35,6 +35,7 @@ FINISHES: Final = {
     "modelcontextwindowexceeded": ErrorCode.MODEL_CONTEXT_LENGTH,
     "insufficientsystemresource": ErrorCode.MODEL_OVERLOADED,  # DeepSeek
     "networkerror": ErrorCode.MODEL_UNAVAILABLE,  # Zhipu
+    "error": ErrorCode.MODEL_UNAVAILABLE,  # OpenRouter, Cohere
 }
 """Finish reasons that are failures; of OpenAI, Anthropic, Google, Cohere, Bedrock, Zhipu."""
 

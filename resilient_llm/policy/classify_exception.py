@@ -71,7 +71,7 @@ def classify_exception_text(
     mentioned = re.findall(
         r"\b[A-Za-z]{2,60}(?:Error|Exception|Timeout|Disconnected|IncompleteRead)\b", message[:4_000]
     )
-    return _from_words([short, *mentioned], message, short, backend, model)
+    return _from_words([short, *mentioned], message or short, short, backend, model)
 
 
 def _from_words(names: list[str], words: str, shown: str, backend: str | None, model: str | None) -> LLMError:

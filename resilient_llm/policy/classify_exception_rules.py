@@ -60,7 +60,9 @@ ROWS: Final = (
         r"|ContentDecoding|JSONDecode|DecodingError|ContentTypeError|ResponseStreaming"
         r"|ResponseValidation|UnicodeDecodeError|DecodeError|InvalidChunk|ResponseParser"
         r"|StreamConsumed|LengthRequired",
-        words=r"incomplete (?:chunked )?read|without sending complete|payload is not completed"
+        words=r"incomplete (?:chunked )?read|connection broken|chunk ?length|incomplete_chunked|kind: decode"
+        r"|^terminated\b(?![\s\S]{0,300}timeout)"
+        r"|while parsing a value|unexpected eof|outstanding read data|without sending complete|payload is not completed"
         r"|not enough data|response ended prematurely|before completion"
         r"|stream (?:closed|ended|was closed|disconnected|terminated) (?:before|without|prematurely|unexpectedly)"
         r"|premature close|response payload|expecting value|unexpected end of (?:json|input|file)"
@@ -90,7 +92,8 @@ ROWS: Final = (
         r"|MaxRetry|NewConnection|HTTPClientError|ClientHttpProxy|SocketError|APIConnection"
         r"|ServiceUnavailable|EOF|WebSocket|BadHttpMessage|TransportError|ClientError|HTTPError"
         r"|RequestException|RequestError",
-        words=r"connection|connect:|econn|enotfound|eai_again|getaddrinfo|name resolution"
+        words=r"connection|connect:|(?:fail\w{0,3}|could not|couldn't|unable) (?:to )?connect"
+        r"|err_(?:conn|name|net|internet|ssl|address)|econn|enotfound|eai_again|getaddrinfo|name resolution"
         r"|name or service not known|nodename nor servname|no address associated|refused|reset by peer"
         r"|broken pipe|unreachable|disconnected|socket|fetch failed|dial tcp|no route to host|\beof\b"
         r"|no such host|network|\bssl\b|\btls\b|handshake|goaway|http2|stream (?:error|reset)"

@@ -6,6 +6,7 @@ stands alone, such as that of a Bedrock frame. Of a long stream the end is exami
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .classify_answer import finish_failure, says_error
@@ -70,7 +71,7 @@ def read_stream(text: str) -> StreamFailure:
     if isinstance(whole, dict | list):
         return _judge_whole(whole)
     payloads = list(_payloads(text))
-    return _judge_events(payloads) if payloads else _judge_text(text)
+    return _judge_events(payloads, text) if payloads else _judge_text(text)
 
 
 def _judge_text(text: str) -> StreamFailure:
@@ -84,10 +85,19 @@ def _judge_text(text: str) -> StreamFailure:
     return StreamFailure(message="no stream")
 
 
-def _judge_events(payloads: list[tuple[bool, str]]) -> StreamFailure:
+def _trailing_error(text: str) -> Reading | None:
+    """Google breaks off its events with an error that is printed over several lines, without `data:`."""
+    match = re.search(r"^\[?\{\s*$", text, re.MULTILINE)
+    value = decode(text[match.start() :].strip()) if match else None
+    return read_value(value) if says_error(value) else None
+
+
+def _judge_events(payloads: list[tuple[bool, str]], text: str) -> StreamFailure:
     for named, payload in payloads:
         if reading := _error_in(named, payload):
             return StreamFailure(reading)
+    if reading := _trailing_error(text):
+        return StreamFailure(reading)
     for _, payload in reversed(payloads[-200:]):
         if found := finish_failure(decode(payload)):
             return StreamFailure(code=found[0], message=found[1])

@@ -14,8 +14,8 @@ WINDOWED: Final = (
     r"|hour|day|week)s?\b"
     r"|\b(?:tpm|rpm|tpd|rpd|rps|qps|qpm|itpm|otpm)\b|free-models-per|perminute|perday"
     r"|per-(?:minute|day|min)"
-    r"|\b(?:hourly|daily|weekly|minute|session|\d+[- ]hours?) (?:\w{1,12} ){0,2}(?:limit|quota|cap"
-    r"|allowance|allocation)\b"
+    r"|\b(?:hourly|daily|weekly|minute|session|\d+[- ](?:hour|day|week)s?) (?:\w{1,12} ){0,2}(?:limit"
+    r"|quota|cap|allowance|allocation)\b"
     r"|\d ?(?:requests?|tokens?) ?/ ?(?:s|sec|min|minute|hour|h|day)\b"
     r"|requests? (?:rate|per|count) limit|每(?:分钟|秒|小时|天|日)"
     r"|(?:小时|每周|今日|当日).{0,10}(?:上限|限额|限制)"
@@ -100,8 +100,9 @@ REGION: Final = (
 )
 
 CREDENTIALS: Final = (
-    r"permission|not authori[sz]ed|(?:not|n't) have (?:\w{1,12} ){0,3}access|no access"
-    r"|access to (?:the|this) (?:model|resource)|forbidden|credential|private access|\bgated"
+    r"permission|not authori[sz]ed|not allowed to (?:use|access|sample|view|create)"
+    r"|(?:not|n't) have (?:\w{1,12} ){0,3}access|no access|access to (?:the|this) (?:model|resource)"
+    r"|forbidden|credential|private access|\bgated"
 )
 
 UNVERIFIED: Final = (

@@ -33,6 +33,9 @@ OVERFLOW: Final = (
     r"|physical batch size|model_context_window_exceeded|token count (?:\w{1,12} ){0,3}exceed"
     r"|exceeds? (?:\w{1,12} ){0,5}(?:context|token limit)|超(?:出|过|长).{0,20}(?:上下文|token|长度)"
     r"|(?:上下文|token|输入|prompt|长度).{0,20}(?:超(?:出|过|长|限)|过长|太长)"
+    r"|(?:prompt|input"
+    r"|messages?) (?:\w{1,12} ){0,2}exceeds? (?:the )?max(?:imum)? (?:\w{1,12} )?length"
+    r"|(?:model|prompt|input|context) max(?:imum)? (?:\w{1,12} )?length (?:is |was )?exceeded"
 )
 
 CONTEXT: Final = (
@@ -110,6 +113,7 @@ INVALID: Final = (
     r"|only .{1,60} (?:supported|allowed)|only supports?|supports? (?:only|at most)|bad request"
     r"|malformed|validation|not permitted|not allowed|cannot (?:be|have|use|specify)|can't be"
     r"|does not match|typeerror|keyerror|valueerror|no user query|not implemented|参数|格式|不支持"
+    r"|can only concatenate|unexpected keyword|duplicate (?:item|id|key|message|tool|field)"
 )
 
 WRONG_PATH: Final = (
@@ -146,8 +150,8 @@ NO_MODEL: Final = (
     r"|cannot find (?:\w{1,12} )?model|could not find (?:\w{1,12} )?model"
     r"|(?:couldn't|can't) find (?:\w{1,12} )?model|model not exist|^models?[:/] ?\S{2,100}$"
     r"|resource not found|entity (?:was )?not found|not found for account|repository not found"
-    r"|无可用渠道|模型.{0,30}(?:不存在|未找到|下线|不可用|不支持)"
-    r"|(?:not found|does not exist).{0,40}\bmodel"
+    r"|无可用渠道|模型.{0,30}(?:不存在|未找到|下线|不可用)|不支持(?:的|该|此)?模型"
+    r"|supported (?:api )?model names|(?:not found|does not exist).{0,40}\bmodel"
 )
 
 MISSING: Final = r"not exist|n't exist|not found|no longer|deprecat|decommission|retired"

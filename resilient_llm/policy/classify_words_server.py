@@ -26,7 +26,7 @@ GENERATED: Final = (
     r"|before (?:completion|response\.completed|message_stop)"
     r"|unexpected end of (?:json|stream|response)"
     r"|invalid (?:response|json response) (?:from|object|body|received)|bad[_ ]response[_ ]body"
-    r"|unexpected token \d{4,}"
+    r"|unexpected token \d{4,}|returned (?:an )?unexpected response|failed to parse input at pos"
 )
 
 REFUSED_LOAD: Final = (

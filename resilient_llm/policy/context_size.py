@@ -105,6 +105,7 @@ _LIMITS: Final = (
     ),
     rf"\[ ?[01], ?{_N}\]",
     rf"limit is {_N}",
+    rf"max length: ?{_N}",
     rf"batch size: {_N}",
     rf"(?:最大|上限|限制|不(?:能|得)超过|超过|超出)[^\d]{{0,12}}{_N}",
 )

@@ -80,6 +80,13 @@ CASES: list[tuple[str, str, ErrorCode]] = [
     ),
     ("out of resources", sse(chunk("", "insufficient_system_resource")), C.MODEL_OVERLOADED),
     ("a filter alone", json.dumps(chunk("", "content_filter")), C.MODEL_CONTENT_FILTERED),
+    (
+        "google's printed error",
+        sse(chunk()) + '{\n  "error": {\n    "code": 503,\n    "message": "busy"\n  }\n}\n',
+        C.MODEL_OVERLOADED,
+    ),
+    ("a printed answer", sse(chunk()) + '{\n  "candidates": []\n}\n', C.MODEL_RESPONSE_INVALID),
+    ("openrouter's reason", sse(chunk("", "error")), C.MODEL_UNAVAILABLE),
     ("cut off", sse(chunk(), chunk()), C.MODEL_RESPONSE_INVALID),
     ("a long cut", sse(*[chunk("word" * 50)] * 1000), C.MODEL_RESPONSE_INVALID),
     ("comments only", ": ping\n\n: ping\n\nid: 4\n", C.MODEL_RESPONSE_INVALID),
@@ -87,6 +94,9 @@ CASES: list[tuple[str, str, ErrorCode]] = [
     ("garbage", "{" * 50, C.MODEL_RESPONSE_INVALID),
     ("nothing", "", C.MODEL_RESPONSE_INVALID),
     ("a web page", "<!doctype html><title>Welcome</title>", C.MODEL_RESPONSE_INVALID),
+    ("an error event cut off", 'data: {"error":{"message":"Rate limit reached","ty', C.MODEL_RATE_LIMITED),
+    ("an answer cut off", 'data: {"choices":[{"message":{"content":"no quota', C.MODEL_RESPONSE_INVALID),
+    ("a named error in plain words", "event: error\ndata: model overloaded\n\n", C.MODEL_OVERLOADED),
     ("a chat about errors", sse(chunk('it said "error": "rate limit"')), C.MODEL_RESPONSE_INVALID),
 ]
 

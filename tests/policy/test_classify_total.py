@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_llm.errors import LLMError
-from resilient_llm.policy.classify import classify
+from resilient_llm.policy.classify import Surface, classify
 from resilient_llm.policy.classify_exception import classify_exception_text
 
-SURFACES = st.sampled_from(["http", "stream"])
+_SURFACES: tuple[Surface, ...] = ("http", "stream")
+SURFACES = st.sampled_from(_SURFACES)
 HEADERS = st.dictionaries(
     st.sampled_from(
         ["Retry-After", "retry-after-ms", "date", "x-should-retry", "x-request-id", ":exception-type", "x"]
@@ -103,19 +104,19 @@ def check(error: LLMError) -> None:
 
 
 @given(STATUSES, HEADERS, st.binary(max_size=2000), SURFACES)
-def test_any_bytes(status: int | None, headers: dict[str, str], body: bytes, surface: str) -> None:
+def test_any_bytes(status: int | None, headers: dict[str, str], body: bytes, surface: Surface) -> None:
     """Any bytes under any status and headers are an LLMError, never an exception."""
     check(classify(status=status, headers=headers, body=body, surface=surface, now=0.0))
 
 
 @given(STATUSES, WORDS | st.text(max_size=500), SURFACES)
-def test_any_words(status: int | None, body: str, surface: str) -> None:
+def test_any_words(status: int | None, body: str, surface: Surface) -> None:
     """Any mixture of the words that rules look for is an LLMError."""
     check(classify(status=status, body=body, surface=surface))
 
 
 @given(STATUSES, JSON, SURFACES, st.sampled_from(["", "data: ", "event: error\ndata: ", "error: "]))
-def test_any_json(status: int | None, value: object, surface: str, prefix: str) -> None:
+def test_any_json(status: int | None, value: object, surface: Surface, prefix: str) -> None:
     """Any JSON, printed by JSON or by Python, whole or in a stream, is an LLMError."""
     import json  # noqa: PLC0415 - beside its only use
 
@@ -165,7 +166,7 @@ ADVERSARIAL = {
 
 @pytest.mark.parametrize("surface", ["http", "stream"])
 @pytest.mark.parametrize("body", ADVERSARIAL.values(), ids=ADVERSARIAL)
-def test_a_megabyte_of_anything_is_quick(body: str, surface: str) -> None:
+def test_a_megabyte_of_anything_is_quick(body: str, surface: Surface) -> None:
     """Only 64 KiB are examined, and every pattern is linear."""
     start = time.process_time()
     for status in (None, 200, 400, 429, 500):

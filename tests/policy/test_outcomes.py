@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ RETRIED = {
 FAULTS = RETRIED - {ErrorCode.MODEL_RATE_LIMITED, ErrorCode.MODEL_LOADING}
 
 
-def make(code: ErrorCode, **options: object) -> LLMError:
+def make(code: ErrorCode, **options: Any) -> LLMError:
     return ERROR_TYPES[code]("it failed", **options)
 
 

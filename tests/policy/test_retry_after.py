@@ -135,3 +135,10 @@ def test_headers_win_over_the_body() -> None:
     """The header is exact, the sentence is for people."""
     error = classify(status=429, headers={"Retry-After": "4"}, body="Please try again in 9s")
     assert error.retry_after == 4
+
+
+def test_sentences_of_lasting_failures_ask_for_nothing() -> None:
+    """Only a failure that passes has a wait; a header is believed in any case."""
+    body = '{"message": "You are not authorized. If you fixed this, try again after 2 minutes."}'
+    assert classify(status=403, body=body).retry_after is None
+    assert classify(status=403, headers={"retry-after": "5"}, body=body).retry_after == 5
