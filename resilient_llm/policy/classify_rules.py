@@ -129,7 +129,10 @@ WORDS: Final = (
     Rule(_C.MODEL_UNAVAILABLE, words="certificate[ _]verify|self.signed certificate", retryable=False),
     Rule(_C.MODEL_UNAVAILABLE, words=server.UNREACHABLE, status=NOT_DENIED - TOO_LATE),
     Rule(
-        _C.MODEL_OVERLOADED, words=server.OVERLOAD, status=frozenset({400, 403, 408, 413, 429, 498}) | SERVER
+        _C.MODEL_OVERLOADED,
+        words=server.OVERLOAD,
+        unless="频率|频繁|限流|限速|速率",
+        status=frozenset({400, 403, 408, 413, 429, 498}) | SERVER,
     ),
     Rule(_C.MODEL_NOT_FOUND, words=request.NO_MODEL, unless=request.WRONG_PATH, status=GONE),
     Rule(

@@ -133,6 +133,7 @@ CASES: list[tuple[str, int, str, ErrorCode]] = [
         C.MODEL_CONTEXT_LENGTH,
     ),
     ("a plain sentence", 413, "The prompt is too long for this model", C.MODEL_CONTEXT_LENGTH),
+    ("chinese, later", 429, openai("请求太频繁,稍后再试"), C.MODEL_RATE_LIMITED),
     ("chinese length", 400, openai("输入长度超出模型上下文长度限制"), C.MODEL_CONTEXT_LENGTH),
     # load
     ("anthropic full", 529, anthropic("Overloaded", "overloaded_error"), C.MODEL_OVERLOADED),
