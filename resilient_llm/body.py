@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from .errors import LLMError
     from .events import Event
@@ -40,8 +39,31 @@ class Body(Protocol):
         ...
 
 
+class Ended:
+    """The body of an answer that came in one piece: nothing is left to be read or closed."""
+
+    def __init__(self, info: ResponseInfo) -> None:
+        self.info = info
+
+    async def receive(self) -> list[Event]:
+        """Nothing more."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Limit(Protocol):
-    """A bound on the time that one pull may take; set by `AttemptTimeout`."""
+    """A bound on the time that one pull may take; set by `AttemptTimeout`.
+
+    Attributes:
+        deadline: The instant, in the clock's monotonic seconds, that it keeps to, too; None: no such.
+    """
+
+    @property
+    def deadline(self) -> float | None:
+        """See the class."""
+        ...
 
     def seconds(self) -> float | None:
         """How long the pull that starts now may take."""
@@ -52,11 +74,11 @@ class Limit(Protocol):
         ...
 
 
-def tightest(limits: Iterable[Limit]) -> tuple[float, Limit | None]:
-    """The limit that allows the least time now, and that time; none of them bounding it: infinity and None."""
-    least, chosen = math.inf, None
+def tightest(limits: Sequence[Limit]) -> tuple[float | None, Limit | None]:
+    """The least time that the limits allow now, and which one it is; None twice if none bounds it."""
+    least, chosen = None, None
     for limit in limits:
         seconds = limit.seconds()
-        if seconds is not None and seconds < least:
+        if seconds is not None and (least is None or seconds < least):
             least, chosen = seconds, limit
     return least, chosen

@@ -67,6 +67,9 @@ class _Trace:
 
     def __call__(self, notice: object) -> None:
         if isinstance(notice, Attempt):
+            if notice.number == 1 and not self.attempts:
+                self.attempts.append(notice)
+                return
             number = count_attempts(self.attempts) + 1  # a stage above the loop may have called twice
             self.attempts.append(notice if notice.number == number else attrs.evolve(notice, number=number))
 

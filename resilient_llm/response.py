@@ -18,17 +18,17 @@ from .body import Body, Limit, ResponseInfo, tightest
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
 from .outcome import ABANDONED, COMPLETED, Outcome, OutcomeKind, observe
-from .timeout import Timeout
+from .timeout import Watch
 from .wire.assembly import Assembler, holds_content
 from .wire.transcript import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
     from .models import Attempt, Completion, PruneReport, Request
 
-__all__ = ["Body", "Limit", "Outcome", "OutcomeKind", "Response", "ResponseInfo", "commit", "observe"]
+__all__ = ["Body", "Limit", "Outcome", "OutcomeKind", "Response", "ResponseInfo", "observe"]
 
 
 class Response:
@@ -53,6 +53,7 @@ class Response:
         self._transcript = Transcript()
         self._ready: deque[Event] = deque()
         self._limits: list[Limit] = []
+        self._watch: Watch | None = None
         self._on_event: list[Callable[[Event], Event]] = []
         self._on_error: list[Callable[[Exception], Exception]] = []
         self._on_settle: list[Callable[[Outcome], None]] = []
@@ -78,6 +79,10 @@ class Response:
             self._on_settle.append(account)
         else:
             account(self.outcome)
+
+    def minds(self, deadline: float) -> bool:
+        """Does a limit already keep to this deadline?"""
+        return any(limit.deadline == deadline for limit in self._limits)
 
     def limit(self, limit: Limit) -> None:
         """Bound the time of every pull from here on; the tightest of several limits counts."""
@@ -130,47 +135,54 @@ class Response:
                 value = event.value
         return value
 
-    async def _open(self) -> None:
-        """Read up to the commit, telling the observers of the content that is held back meanwhile."""
-        whole = not self.request.stream
-        while self.outcome is None:
-            batch = await self._batch()
-            if holds_content(batch):
-                self.request.tell(CONTENT_SEEN)
-            if self._take(self._assembler.feed(batch)) and not whole:
-                return
+    async def open(self) -> None:
+        """Read up to the commit, telling the observers of content that is held back; for `commit` alone."""
+        try:
+            while self.outcome is None:
+                batch = await self._batch()
+                if self.begin(batch) and self.request.stream:
+                    return
+        except BaseException as exc:  # noqa: BLE001 - raised again, translated
+            self._broken(exc, exc)
+
+    def begin(self, batch: list[Event]) -> bool:
+        """Take a batch that came before the commit. True if the caller may see something of it."""
+        if holds_content(batch):
+            self.request.tell(CONTENT_SEEN)
+        return self._take(self._assembler.feed(batch))
 
     async def _pull(self) -> None:
         """Receive until something can be handed over or the body ended."""
         seconds, limit = tightest(self._limits)
-        scope = Timeout(seconds if limit else None)
+        watch = self._watch
+        if watch is None:
+            watch = self._watch = Watch()
+        watch.begin(seconds)
         try:
-            with scope:
-                await self._receive()
-        except Exception as exc:  # noqa: BLE001 - raised again, translated
-            overrun = limit is not None and isinstance(exc, TimeoutError) and scope.expired
-            self._fail(limit.error() if limit is not None and overrun else exc, exc)
-        except BaseException:
-            self._settle(ABANDONED)
-            raise
+            while self.outcome is None and not self._take(self._assembler.feed(await self._batch())):
+                pass
+        except BaseException as exc:  # noqa: BLE001 - raised again, translated
+            self._broken(limit.error() if watch.end(exc) and limit else exc, exc)
+        watch.end(None)
 
-    async def _receive(self) -> None:
-        """Read batches until one brings what the caller may see, or the end."""
-        while self.outcome is None:
-            if self._take(self._assembler.feed(await self._batch())):
-                return
-
-    async def _batch(self) -> list[Event]:
+    def _batch(self) -> Awaitable[list[Event]]:
         if self._assembler.failure is not None:
             raise self._assembler.failure
-        return await self._body.receive()
+        return self._body.receive()
+
+    def check(self) -> None:
+        """Raise what makes the answer unusable, if anything does."""
+        if self._assembler.failure is not None:
+            self._broken(self._assembler.failure, self._assembler.failure)
 
     def _take(self, events: Sequence[Event]) -> bool:
         """Queue the events; settle if they end the answer. True if the caller may see one of them."""
+        if not events:
+            return False
         self._ready.extend(events)
-        if events and type(events[-1]) is Finish:
+        if type(events[-1]) is Finish:
             self._settle(COMPLETED)
-        return any(type(event) is not UsageEvent for event in events)
+        return type(events[0]) is not UsageEvent or any(type(event) is not UsageEvent for event in events)
 
     # Ending ...
 
@@ -194,13 +206,13 @@ class Response:
             self._settle(ABANDONED)
             warnings.warn(f"{self!r} was dropped without being closed", ResourceWarning, stacklevel=2)
 
-    def _fail(self, exc: Exception, caught: Exception) -> NoReturn:
-        """Translate, attach what had come, settle, raise."""
-        for translate in self._on_error:
-            exc = translate(exc)
+    def _broken(self, exc: BaseException, caught: BaseException) -> NoReturn:
+        """Translate a failure, attach what had come, settle, raise; a cancellation is passed on as it is."""
+        if isinstance(exc, Exception):
+            for translate in self._on_error:
+                exc = translate(exc)
         if isinstance(exc, LLMError):
-            for event in self._ready:
-                self._transcript.record(event)
+            self._transcript.extend(self._ready)
             partial = self._completion()
             if exc.partial is None and (partial.text or partial.reasoning or partial.tool_calls):
                 exc.partial = partial
@@ -230,20 +242,3 @@ class Response:
             sent=self.request.messages,
             pruned=self.pruned,
         )
-
-
-async def commit(body: Body, request: Request) -> Response:
-    """Open the response that every transport returns: read up to the commit.
-
-    For `stream=False` that is the last event, for `stream=True` the first that may be handed over. A failure on
-    the way closes the body and is raised as the body raised it.
-    """
-    response = Response(body, request)
-    try:
-        await response._open()  # noqa: SLF001 - the other half of the class
-    except Exception as exc:  # noqa: BLE001 - raised again, translated
-        response._fail(exc, exc)  # noqa: SLF001
-    except BaseException:
-        response.close()
-        raise
-    return response

@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = (
         {"lazy", "version", "error_base", "errors", "request", "models", "events", "clock", "validators"}
     ),
     frozenset({"policy", "wire", "tokens"}),
-    frozenset({"response", "body", "outcome", "timeout", "pipeline", "composition"}),
+    frozenset({"commit", "response", "body", "outcome", "timeout", "pipeline", "composition"}),
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
         {"client", "calls", "sync", "presets", "options", "settings", "integrations", "cli", "__init__"}
@@ -35,6 +35,7 @@ SIDEWAYS = {
     "outcome",
     "timeout",
     "response",
+    "commit",
     "pipeline",
     "composition",
     "client",

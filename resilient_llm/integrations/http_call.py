@@ -74,7 +74,7 @@ def call_of(request: Request) -> HTTPCall:
     Raises:
         TypeError: A stage made up a request, which nobody knows how to send.
     """
-    call = cast(HTTPExtensions, request.extensions).get("http_call")
+    call = cast("HTTPExtensions", request.extensions).get("http_call")
     if call is None:
         msg = "a stage passed on a request of its own: change the one it was given with attrs.evolve"
         raise TypeError(msg)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import httpx2
 
+from resilient_llm.commit import commit
 from resilient_llm.errors import BackendFailure, LLMError
 from resilient_llm.outcome import ABANDONED
 from resilient_llm.pipeline import Pipeline
 from resilient_llm.policy.classify_exception import classify_exception
-from resilient_llm.response import Response, commit
 from resilient_llm.wire.openai import ChatStreamDecoder
 
 from .http_call import RefusedByStatus, call_of, parse_request
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from resilient_llm.models import Request
     from resilient_llm.pipeline import Middleware
+    from resilient_llm.response import Response
 
 MAX_ERROR_BYTES: Final = 1024 * 1024
 DECODED: Final = ("content-encoding", "content-length", "transfer-encoding")

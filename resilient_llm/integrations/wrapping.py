@@ -43,7 +43,7 @@ def wrap(
     if openai_sdk.is_wrapped(sdk_client):
         warnings.warn(f"{type(client).__name__} is wrapped already; it is returned as it is", stacklevel=2)
         return client
-    return cast(Client, openai_sdk.wrap_openai(sdk_client, middleware, options))
+    return cast("Client", openai_sdk.wrap_openai(sdk_client, middleware, options))
 
 
 def _advice(client: object, names: set[str]) -> str:

@@ -68,15 +68,14 @@ class AttemptTimeout:
 class _Limit:
     """The limits of one attempt; the response asks it before each pull."""
 
-    __slots__ = ("_clock", "_deadline", "_idle", "_in_force", "_model", "_seen", "_short", "_start", "_what")
+    __slots__ = ("_clock", "_idle", "_in_force", "_model", "_short", "_start", "_what", "deadline")
 
     def __init__(self, stage: AttemptTimeout, request: Request) -> None:
         options = request.extensions
         self._clock = stage.clock
-        self._deadline = request.deadline
+        self.deadline = request.deadline
         self._idle = options.get("idle_timeout", stage.idle) if request.stream else None
         self._model = request.model or None
-        self._seen = False
         self._short = False
         self._in_force: float | None = None
         if request.stream:
@@ -114,8 +113,8 @@ class _Limit:
         return request.observed_by(seen)
 
     def _bounded(self, limit: float | None) -> float | None:
-        if self._deadline is not None:
-            left = max(0.0, self._deadline - self._clock.monotonic())
+        if self.deadline is not None:
+            left = max(0.0, self.deadline - self._clock.monotonic())
             if limit is None or left < limit:
                 self._short = left < FAIR_CHANCE
                 limit = left

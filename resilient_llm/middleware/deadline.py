@@ -63,7 +63,8 @@ class Deadline:
             raise _exceeded(request, "the deadline passed while a stage was waiting") from exc
         if response.outcome is None:
             response.on_error(lambda exc: self._translate(request, deadline, exc))
-            response.limit(_Remaining(self.clock, request, deadline))
+            if not response.minds(deadline):
+                response.limit(_Remaining(self.clock, request, deadline))
         return response
 
     def _translate(self, request: Request, deadline: float, error: Exception) -> Exception:

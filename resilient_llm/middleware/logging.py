@@ -15,7 +15,7 @@ from resilient_llm.models import Attempt, PruneReport
 from resilient_llm.response import Outcome, OutcomeKind, observe
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Awaitable, MutableMapping
 
     import structlog
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
 
+root = logging.getLogger()
 logger = logging.getLogger("resilient_llm")
 logger.addHandler(logging.NullHandler())
 
@@ -65,18 +66,19 @@ class Logging:
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
 
-    async def __call__(self, request: Request, call_next: Handler) -> Response:
+    def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
         """Log the call, if anyone listens."""
-        if not logger.isEnabledFor(logging.WARNING) or not _heard():
-            return await call_next(request)
+        if not _heard():
+            return call_next(request)
         call = _Call(request, self._clock)
-        request = request.observed_by(call.notice)
-        return await observe(call_next(request), call.settled)
+        return observe(call_next(request.observed_by(call.notice)), call.settled)
 
 
 def _heard() -> bool:
     """Does any handler but our own NullHandler listen? An application that configured nothing pays nothing."""
-    return len(logger.handlers) > 1 or (logger.propagate and bool(logging.getLogger().handlers))
+    if len(logger.handlers) > 1 or (logger.propagate and root.handlers):
+        return logger.isEnabledFor(logging.WARNING)
+    return False
 
 
 class _Call:

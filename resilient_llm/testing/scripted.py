@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from resilient_llm.commit import commit
 from resilient_llm.errors import ModelResponseInvalidError
 from resilient_llm.events import Event, Finish, TextDelta
-from resilient_llm.response import Response, ResponseInfo, commit
+from resilient_llm.response import Response, ResponseInfo
 
 if TYPE_CHECKING:
     from resilient_llm.models import Request

@@ -7,6 +7,7 @@ model with far less than the model could take.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import attrs
 
@@ -99,6 +100,7 @@ _WINDOWS: dict[str, ContextWindow] = {
 }
 
 
+@lru_cache(1024)
 def context_window(model: str) -> ContextWindow | None:
     """The model's published limits by its name, or None where the table does not know it.
 

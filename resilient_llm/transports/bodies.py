@@ -1,4 +1,4 @@
-"""The bodies that transports hand over: an answer that came whole, and a stream that is still being written.
+"""The body of a stream that is still being written.
 
 How a stream ends: with its end marker; or, after a finish reason, with the end of the bytes, a reset, or a
 server that says nothing more for `PATIENCE_SECONDS`. Any other end is a failure, raised by the `receive`
@@ -62,21 +62,6 @@ class StreamDecoder(Protocol):
         ...
 
 
-class ReadyBody:
-    """An answer that came whole."""
-
-    def __init__(self, events: list[Event], info: ResponseInfo) -> None:
-        self.info = info
-        self._events = events
-
-    async def receive(self) -> list[Event]:
-        """All events at once."""
-        return self._events
-
-    def close(self) -> None:
-        """Nothing is open any more."""
-
-
 class StreamBody:
     """An answer that is still being written.
 
@@ -110,7 +95,7 @@ class StreamBody:
         decoder = self._decoder
         if decoder.failure is not None:
             raise self._amend(decoder.failure, self._response)
-        data = await self._read() if decoder.finish_reason is None else await self._rest()
+        data = await (self._read() if decoder.finish_reason is None else self._rest())
         events = decoder.feed(data) if data else decoder.eof()
         if self.info.model != decoder.model:
             self._note()

@@ -43,13 +43,14 @@ class Drains:
             return
         self._unclaimed[_Drain(self, response, self._loop)] = None
 
-    async def next(self) -> None:
-        """Wait until a connection that nobody else waits for has been given back or given up."""
-        if self._unclaimed and self._worth_waiting:
-            drain = next(iter(self._unclaimed))
-            del self._unclaimed[drain]
-            self._claimed[drain] = None
-            await drain.over
+    def next(self) -> asyncio.Future[None] | None:
+        """Done when a connection that nobody else waits for has been given back or given up; None: do not wait."""
+        if not self._unclaimed or not self._worth_waiting:
+            return None
+        drain = next(iter(self._unclaimed))
+        del self._unclaimed[drain]
+        self._claimed[drain] = None
+        return drain.over
 
     def close(self) -> None:
         """Give up all of them."""

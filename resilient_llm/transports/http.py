@@ -123,8 +123,9 @@ class HTTPTransport:
         headers = self._headers
         if self._key.changes or (extensions and "headers" in extensions):
             headers = await self._own_headers(extensions or {})
-        pool = await self._sessions.pool()
-        await pool.drains.next()
+        pool = self._sessions.known() or await self._sessions.pool()
+        if (drained := pool.drains.next()) is not None:
+            await drained
         try:
             response = await self._request(pool.session, method, url, data, headers)
         except aiohttp.ClientConnectorError as exc:

@@ -8,12 +8,11 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from resilient_llm.commit import commit, whole
 from resilient_llm.errors import ModelInvalidRequestError
 from resilient_llm.events import Event, Finish, Result, TextDelta, UsageEvent
 from resilient_llm.models import Embeddings, Message, ModelInfo, Request, Usage
-from resilient_llm.response import Response, ResponseInfo, commit
-
-from .bodies import ReadyBody
+from resilient_llm.response import Response, ResponseInfo
 
 MODEL: Final = "offline"
 DIMENSIONS: Final = 384
@@ -71,12 +70,15 @@ class OfflineTransport:
         )
         match request.operation:
             case "chat":
-                return await commit(_body(_chat(request), info, stream=request.stream), request)
+                events = _chat(request)
+                if request.stream:
+                    return await commit(_WordByWord(events, info), request)
+                return whole(events, info, request)
             case "embed":
-                return await commit(ReadyBody(self._embed(request), info), request)
+                return whole(self._embed(request), info, request)
             case "models":
                 models = [ModelInfo(self.model, owned_by="resilient_llm", loaded=True, kind="chat")]
-                return await commit(ReadyBody([Result(models), Finish("stop")], info), request)
+                return whole([Result(models), Finish("stop")], info, request)
             case "raw":
                 msg = "the offline backend has no routes for raw requests"
                 raise ModelInvalidRequestError(msg, backend=self.name)
@@ -106,10 +108,6 @@ class _WordByWord:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _body(events: list[Event], info: ResponseInfo, *, stream: bool) -> ReadyBody | _WordByWord:
-    return _WordByWord(events, info) if stream else ReadyBody(events, info)
 
 
 def _chat(request: Request) -> list[Event]:

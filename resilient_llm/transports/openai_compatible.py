@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Unpack
 import attrs
 from msgspec import json
 
+from resilient_llm.commit import commit, whole
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
 from resilient_llm.events import Finish, Result, UsageEvent
-from resilient_llm.response import Response, ResponseInfo, commit
+from resilient_llm.response import Response, ResponseInfo
 from resilient_llm.wire.openai import (
     ChatStreamDecoder,
     decode_chat,
@@ -20,11 +21,13 @@ from resilient_llm.wire.openai import (
 )
 from resilient_llm.wire.payload import loads
 
-from .bodies import ReadyBody, StreamBody
+from .bodies import StreamBody
 from .http import HTTPOptions, HTTPTransport
 from .selection import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from resilient_llm.models import Extensions, ModelInfo, Request
 
     from .credentials import ApiKey
@@ -104,17 +107,20 @@ class OpenAICompatibleTransport(HTTPTransport):
 
     # Operations ...
 
-    async def _answer(self, request: Request) -> Response:
-        if request.operation == "models":
-            return await self._listing(request)
-        if request.operation == "raw":
-            return await self._raw(request)
-        kind: Kind = "embedding" if request.operation == "embed" else "chat"
-        if not request.model:
-            request = await self._with_model(request, kind)
-        return await (self._embed(request) if kind == "embedding" else self._chat(request))
+    def _answer(self, request: Request) -> Awaitable[Response]:
+        match request.operation:
+            case "chat":
+                return self._chat(request)
+            case "embed":
+                return self._embed(request)
+            case "models":
+                return self._listing(request)
+            case "raw":
+                return self._raw(request)
 
     async def _chat(self, request: Request) -> Response:
+        if not request.model:
+            request = await self._with_model(request, "chat")
         response, pool = await self.send(
             "POST", self._chat_url, encode_chat(request), extensions=request.extensions
         )
@@ -124,20 +130,22 @@ class OpenAICompatibleTransport(HTTPTransport):
         answer = await self.decoded(response, decode_chat)
         info.model, info.body = answer.model, answer.body
         info.request_id = info.request_id or answer.id
-        return await commit(ReadyBody(answer.events, info), request)
+        return whole(answer.events, info, request)
 
     async def _embed(self, request: Request) -> Response:
+        if not request.model:
+            request = await self._with_model(request, "embedding")
         response, _ = await self.send(
             "POST", self._embeddings_url, encode_embeddings(request), extensions=request.extensions
         )
         result = await self.decoded(response, decode_embeddings)
         info = self.info(response)
         info.model = result.model
-        return await commit(ReadyBody([Result(result), UsageEvent(result.usage), END], info), request)
+        return whole([Result(result), UsageEvent(result.usage), END], info, request)
 
     async def _listing(self, request: Request) -> Response:
         models = await self._listed(request.extensions)
-        return await commit(ReadyBody([Result(models), END], ResponseInfo(backend=self.name)), request)
+        return whole([Result(models), END], ResponseInfo(backend=self.name), request)
 
     async def _listed(self, extensions: Extensions | None) -> list[ModelInfo]:
         models = await self.list_models(extensions)
@@ -151,7 +159,7 @@ class OpenAICompatibleTransport(HTTPTransport):
             raise ModelInvalidRequestError(msg, backend=self.name)
         data = None if body is None else json.encode(body)
         value = await self.fetch(self._address.join(path), loads, data, extensions=request.extensions)
-        return await commit(ReadyBody([Result(value), END], ResponseInfo(backend=self.name)), request)
+        return whole([Result(value), END], ResponseInfo(backend=self.name), request)
 
     # The model ...
 

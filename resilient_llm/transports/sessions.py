@@ -74,13 +74,14 @@ class Sessions:
         self._keepalive = keepalive
         self._pools: dict[asyncio.AbstractEventLoop, tuple[Pool, AsyncGenerator[None, None]]] = {}
 
+    def known(self) -> Pool | None:
+        """The running loop's pool, if there is one."""
+        entry = self._pools.get(asyncio.get_running_loop())
+        return None if entry is None or entry[0].session.closed else entry[0]
+
     async def pool(self) -> Pool:
         """The running loop's pool."""
-        loop = asyncio.get_running_loop()
-        entry = self._pools.get(loop)
-        if entry is not None and not entry[0].session.closed:
-            return entry[0]
-        return await self._open(loop)
+        return self.known() or await self._open(asyncio.get_running_loop())
 
     async def aclose(self) -> None:
         """Close the pools of the running loop and of loops that have ended. A later call opens a new one."""

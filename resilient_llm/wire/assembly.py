@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CONTENT: Final = frozenset({TextDelta, ReasoningDelta, ToolCall, ToolCallDelta})
 PASSED_ON: Final = frozenset({TextDelta, ReasoningDelta, UsageEvent})
+PLAIN: Final = PASSED_ON | {Finish}
 
 _validate = msgspec.json.Decoder().decode
 
@@ -80,9 +81,14 @@ class Assembler:
 
     def feed(self, events: list[Event]) -> list[Event]:
         """Turn a batch of a codec's events into what is handed over; often that is the same list."""
+        if len(events) == 1 and type(events[0]) is TextDelta:  # the usual batch of a stream that trickles
+            self._said = True
+            return events
         types = set(map(type, events))
         self._said = self._said or not CONTENT.isdisjoint(types)
         if types <= PASSED_ON:
+            return events
+        if self._said and not self._open and types <= PLAIN:
             return events
         out: list[Event] = []
         for event in events:

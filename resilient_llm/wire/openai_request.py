@@ -95,11 +95,11 @@ def _plain(value: object) -> object:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, Mapping):
-        return dict(cast(Mapping[object, object], value))
+        return dict(cast("Mapping[object, object]", value))
     if isinstance(value, Sequence):
-        return list(cast(Sequence[object], value))
+        return list(cast("Sequence[object]", value))
     if hasattr(value, "model_dump"):
-        return cast(Any, value).model_dump(mode="json", exclude_none=True)
+        return cast("Any", value).model_dump(mode="json", exclude_none=True)
     msg = f"a value of type {type(value).__name__} is no JSON"
     raise TypeError(msg)
 
@@ -111,9 +111,9 @@ def _is_finite(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, Mapping):
-        return all(map(_is_finite, cast(Mapping[object, object], value).values()))
+        return all(map(_is_finite, cast("Mapping[object, object]", value).values()))
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-        return all(map(_is_finite, cast(Sequence[object], value)))
+        return all(map(_is_finite, cast("Sequence[object]", value)))
     return True
 
 
@@ -125,7 +125,7 @@ def _culprit(body: Mapping[str, Any]) -> str:
 def _parameters(body: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in body.items():
         if name == "messages" and isinstance(value, Sequence):
-            for index, message in enumerate(cast(Sequence[object], value)):
+            for index, message in enumerate(cast("Sequence[object]", value)):
                 yield f"messages[{index}]", message
         else:
             yield str(name), value

@@ -49,7 +49,7 @@ def load_object(payload: bytes) -> dict[str, Any]:
     """
     value = loads(payload)
     if isinstance(value, dict):
-        return cast(dict[str, Any], value)
+        return cast("dict[str, Any]", value)
     msg = f"the backend sent JSON of type {type(value).__name__} where an object was due"
     raise ModelResponseInvalidError(msg)
 
@@ -115,14 +115,14 @@ def int_of(value: object) -> int | None:
 
 def object_of(value: object) -> Object:
     """The object, or an empty one."""
-    return cast(Object, value) if isinstance(value, Mapping) else {}
+    return cast("Object", value) if isinstance(value, Mapping) else {}
 
 
 def objects_of(value: object) -> list[Object]:
     """The objects of a list, or an empty list."""
     if not isinstance(value, list):
         return []
-    return [cast(Object, item) for item in cast(list[object], value) if isinstance(item, Mapping)]
+    return [cast("Object", item) for item in cast("list[object]", value) if isinstance(item, Mapping)]
 
 
 def usage_of(value: object) -> Usage | None:

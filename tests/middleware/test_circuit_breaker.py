@@ -15,6 +15,7 @@ import attrs
 import pytest
 from aiobreaker import CircuitBreakerListener, CircuitBreakerState
 
+from resilient_llm.commit import commit
 from resilient_llm.errors import (
     CircuitOpenError,
     LLMError,
@@ -32,7 +33,7 @@ from resilient_llm.models import Request
 from resilient_llm.pipeline import Pipeline
 from resilient_llm.policy.circuit_options import CircuitOptions
 from resilient_llm.policy.circuit_states import State
-from resilient_llm.response import Response, ResponseInfo, commit
+from resilient_llm.response import Response, ResponseInfo
 from resilient_llm.testing import FakeClock, ScriptedTransport
 
 REQUEST = Request(model="m")
