@@ -48,7 +48,8 @@ class Calls:
                 response.on_settle(forget)
         finally:
             self._opening.discard(task)
-            self._rest()
+            if self._idle is not None:
+                self._rest()
         return response
 
     async def drain(self, grace: float) -> None:

@@ -13,12 +13,12 @@ import attrs
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import CircuitOpenError, ErrorCode
 from resilient_llm.events import ContentSeen, Notice
+from resilient_llm.outcome import COMPLETED, Outcome, OutcomeKind
 from resilient_llm.policy.aiobreaker_terms import Excluded, Exclusions, KeyCircuit, Terms, state_change
 from resilient_llm.policy.circuit_options import CircuitOptions
 from resilient_llm.policy.circuit_states import Lease, State, Transition
 from resilient_llm.policy.circuits import Circuits
 from resilient_llm.policy.outcomes import OUTCOMES, Row, Verdict, breaker_verdict
-from resilient_llm.response import Outcome, OutcomeKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -165,7 +165,7 @@ class CircuitBreaker:
         return min(seconds, max(0.0, request.deadline - now) + _LEASE_MARGIN)
 
     def _account(self, lease: Lease, outcome: Outcome) -> None:
-        verdict = self._verdict(outcome)
+        verdict = Verdict.SUCCESS if outcome is COMPLETED else self._verdict(outcome)
         lease.circuit.settle(lease, verdict, self._clock.monotonic(), outcome.error)
         if self.listeners and verdict is Verdict.SUCCESS:
             self._tell("success", lease.circuit)

@@ -97,18 +97,30 @@ class Retry:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Call, and call again while the policy, the budget and the deadline allow."""
-        loop = _Loop(self, request)
+        loop: _Loop | None = None
         while True:
             begun = self._clock.monotonic()
             try:
                 response = await call_next(request)
             except LLMError as error:
+                loop = loop or _Loop(self, request)
                 loop.failed(error, begun, self._clock.monotonic())
             else:
-                response.on_settle(partial(loop.settled, response, begun))
+                response.on_settle(partial(self._settled, request, response, begun, loop))
                 return response
             await self._clock.sleep(loop.waited)
             request = attrs.evolve(request, attempt=request.attempt + 1)
+
+    def _settled(
+        self, request: Request, response: Response, begun: float, loop: _Loop | None, outcome: Outcome
+    ) -> None:
+        """Take note of how the response ended."""
+        error = outcome.error if isinstance(outcome.error, LLMError) else None
+        duration = self._clock.monotonic() - begun
+        waited, paid = (loop.waited, loop.paid) if loop else (0.0, None)
+        request.tell(Attempt(request.attempt, response.info.backend, duration, waited, error))
+        if self.budget is not None and outcome.kind is OutcomeKind.COMPLETED:
+            self.budget.deposit(request.model, 1 if paid is None else paid)
 
     def _schedule(self, request: Request, started: float) -> Schedule:
         options = request.extensions
@@ -125,9 +137,9 @@ class Retry:
 
 
 class _Loop:
-    """One call's passage through the loop: its schedule, what it paid, its last error."""
+    """A call that has failed at least once: its schedule, what it paid, its last error."""
 
-    __slots__ = ("_last", "_number", "_paid", "_request", "_retry", "_schedule", "waited")
+    __slots__ = ("_last", "_number", "_request", "_retry", "_schedule", "paid", "waited")
 
     def __init__(self, retry: Retry, request: Request) -> None:
         self.waited = 0.0
@@ -136,7 +148,7 @@ class _Loop:
         self._number = request.attempt
         self._schedule: Schedule | None = None
         self._last: LLMError | None = None
-        self._paid: int | None = None
+        self.paid: int | None = None
 
     def failed(self, error: LLMError, begun: float, now: float) -> None:
         """Take note of a failed attempt and set `waited`, or raise what the caller is to see."""
@@ -159,14 +171,6 @@ class _Loop:
             self._request.tell(Waiting(wait, error, self._number))
         self._number += 1
 
-    def settled(self, response: Response, begun: float, outcome: Outcome) -> None:
-        """Take note of how the response ended."""
-        error = outcome.error if isinstance(outcome.error, LLMError) else None
-        duration = self._retry._clock.monotonic() - begun  # noqa: SLF001
-        self._request.tell(Attempt(self._number, response.info.backend, duration, self.waited, error))
-        if outcome.kind is OutcomeKind.COMPLETED and self._retry.budget is not None:
-            self._retry.budget.deposit(self._request.model, 1 if self._paid is None else self._paid)
-
     def _tell(self, duration: float, error: LLMError) -> None:
         self._request.tell(Attempt(self._number, error.backend, duration, self.waited, error))
 
@@ -183,7 +187,7 @@ class _Loop:
         budget = self._retry.budget
         if budget is None or error.code is ErrorCode.MODEL_LOADING:
             return
-        self._paid = budget.withdraw(self._request.model, error)
-        if self._paid is None:
+        self.paid = budget.withdraw(self._request.model, error)
+        if self.paid is None:
             error.add_note("not retried: the retry budget is spent, too few calls succeed")
             raise error
