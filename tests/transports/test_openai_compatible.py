@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import aiohttp
 import attrs
 import pytest
-from transports.answers import CHAT, MESSAGES, STREAM, answer, delta, stop
+from transports.answers import CHAT, MESSAGES, answer
 
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
 from resilient_llm.events import Finish, Result, TextDelta, UsageEvent
@@ -152,20 +153,28 @@ async def test_an_unusable_request_is_refused_before_anything_is_sent():
         await transport(attrs.evolve(CHAT, messages=[]))
 
 
-async def test_a_server_that_hangs_up_after_a_stream_costs_the_next_call_nothing(serve, connect):
-    """A pooled connection found closed before a byte was written is no attempt: another one is used."""
+@pytest.mark.parametrize("found_closed", [1, 2])
+async def test_a_pooled_connection_found_closed_costs_nothing(serve, connect, monkeypatch, found_closed):
+    """If not a byte could be written, another connection is used; twice in a row is a failure."""
 
-    async def script(request, wire):
-        if not request.json.get("stream"):
-            await wire.answer(answer())
-            return
-        await wire.stream(delta("a"), stop())
-        await wire.send(b"0\r\n\r\n")
-        wire.writer.close()
+    async def script(_request, wire):
+        await wire.answer(answer())
 
-    server = await serve(script)
-    transport = connect(server)
-    for _ in range(10):
-        await (await transport(STREAM)).completion()
+    unpatched = aiohttp.ClientSession.request
+    calls = []
+
+    async def request(session, *args, **options):
+        calls.append(args)
+        if len(calls) <= found_closed:
+            closing = aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+            raise aiohttp.ClientOSError(None, "Can not write request body") from closing
+        return await unpatched(session, *args, **options)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "request", request)
+    transport = connect(await serve(script))
+    if found_closed == 1:
         assert (await (await transport(CHAT)).completion()).text == "Rhine"
-    assert len(server.requests) == 20
+    else:
+        with pytest.raises(aiohttp.ClientOSError):
+            await transport(CHAT)
+    assert len(calls) == 2
