@@ -127,7 +127,7 @@ class Completion:
     @property
     def raw(self) -> Mapping[str, Any] | None:
         """The decoded body of an answer that came whole, with all that is not read here; None for streams."""
-        return None if self.body is None else json.loads(self.body)
+        return None if self.body is None else json.loads(self.body.decode("utf-8-sig", "replace"))
 
     @property
     def message(self) -> dict[str, Any]:

@@ -257,3 +257,10 @@ def test_requests_are_values() -> None:
     assert rl.Request(model="a") == rl.Request(model="a")
     assert rl.Request(model="a").due(1.0) == attrs.evolve(rl.Request(model="a"), deadline=1.0)
     assert rl.Request().observed_by(print) == attrs.evolve(rl.Request(), observers=(print,))
+
+
+@pytest.mark.parametrize("body", [b'\xef\xbb\xbf{"id": "c"}', b'{"id": "c", "x": "\xff"}'])
+def test_the_raw_body_is_read_as_leniently_as_the_answer(body) -> None:
+    """A byte order mark or a broken character does not make `raw` fail."""
+    assert rl.Completion(body=body).raw["id"] == "c"
+    assert rl.Completion().raw is None
