@@ -259,6 +259,8 @@ async def measure(contestants: dict[str, Contestant], rounds: int, calls: int) -
     for contestant in contestants.values():
         for _ in range(3):
             await contestant()
+    gc.collect()
+    gc.freeze()  # what is loaded is not to be collected again and again, whoever loaded it
     spent: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds):
         order = list(contestants)

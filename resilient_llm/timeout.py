@@ -7,8 +7,8 @@ outside stays a cancellation. Every call passes two limits and every read of a s
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Self
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +23,7 @@ class Alarm:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._watches: set[Watch] = set()
         self._handle: asyncio.TimerHandle | None = None
 
@@ -40,11 +40,11 @@ class Alarm:
     def _set(self, due: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._handle = self._loop.call_at(due, self._ring)
+        self._handle = self.loop.call_at(due, self._ring)
 
     def _ring(self) -> None:
         self._handle = None
-        now = self._loop.time()
+        now = self.loop.time()
         for watch in [watch for watch in self._watches if watch.due <= now]:
             self._watches.discard(watch)
             watch.strike()
@@ -52,16 +52,21 @@ class Alarm:
             self._set(min(watch.due for watch in self._watches))
 
 
-_alarms: WeakKeyDictionary[asyncio.AbstractEventLoop, Alarm] = WeakKeyDictionary()
-"""Each loop's alarm. The only state that is shared beyond an object: a loop's timers belong to the loop."""
+class _Thread(threading.local):
+    """The alarm of the loop that runs in a thread: a loop's timers belong to the loop."""
+
+    alarm: Alarm | None = None
 
 
-def _alarm() -> tuple[asyncio.AbstractEventLoop, Alarm]:
+_thread = _Thread()
+
+
+def _alarm() -> Alarm:
     loop = asyncio.get_running_loop()
-    alarm = _alarms.get(loop)
-    if alarm is None:
-        alarm = _alarms[loop] = Alarm(loop)
-    return loop, alarm
+    alarm = _thread.alarm
+    if alarm is None or alarm.loop is not loop:
+        alarm = _thread.alarm = Alarm(loop)
+    return alarm
 
 
 class Watch:
@@ -72,12 +77,12 @@ class Watch:
         expired: Did it strike?
     """
 
-    __slots__ = ("_alarm", "_cancelling", "_loop", "_task", "due", "expired")
+    __slots__ = ("_alarm", "_cancelling", "_task", "due", "expired")
 
     def __init__(self) -> None:
         self.due = 0.0
         self.expired = False
-        self._loop, self._alarm = _alarm()
+        self._alarm = _alarm()
 
     def begin(self, seconds: float | None) -> None:
         """Watch the running task from here on; None: without a limit."""
@@ -88,14 +93,14 @@ class Watch:
         self._task = task
         self._cancelling = task.cancelling()
         if seconds is not None:
-            self.due = self._loop.time() + seconds
+            self.due = self._alarm.loop.time() + seconds
             self._alarm.add(self)
 
     def restart(self, seconds: float | None) -> None:
         """Allow so many seconds from now."""
         self._alarm.discard(self)
         if seconds is not None and not self.expired:
-            self.due = self._loop.time() + seconds
+            self.due = self._alarm.loop.time() + seconds
             self._alarm.add(self)
 
     def end(self, exc: BaseException | None) -> bool:
@@ -121,7 +126,8 @@ class Timeout(Watch):
     __slots__ = ("_seconds",)
 
     def __init__(self, seconds: float) -> None:
-        super().__init__()
+        self.expired = False
+        self._alarm = _alarm()
         self._seconds = seconds
 
     def __enter__(self) -> Self:
