@@ -1,4 +1,4 @@
-"""The calls that a client has running, so that closing it can wait for them and end them."""
+"""The calls that a client makes: streams before they are sent, and what is running when the client is closed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from .models import Request
     from .outcome import Outcome
     from .pipeline import Handler
@@ -75,3 +77,24 @@ class Calls:
     def _rest(self) -> None:
         if self._idle is not None and not self._opening and not self._open:
             self._idle.set()
+
+
+@attrs.frozen
+class Streaming:
+    """A streamed call, not begun yet: enter it to send it."""
+
+    _send: Handler
+    _request: Request
+    _opened: list[Response] = attrs.field(factory=list, init=False, repr=False)
+
+    async def __aenter__(self) -> Response:
+        """Send the request; returns at the first content."""
+        response = await self._send(self._request)
+        self._opened.append(response)
+        return response
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close the response: what was not read is abandoned."""
+        self._opened.pop().close()

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Self, Unpack, cast
 
 import attrs
 
-from .calls import Calls
+from .calls import Calls, Streaming
 from .clock import SYSTEM_CLOCK, Clock
 from .errors import ModelInvalidRequestError
-from .models import Completion, Embeddings, Message, ModelInfo, Request
+from .models import Completion, Embeddings, Message, ModelInfo, Observer, Request
 from .options import build_request, conversation
 from .pipeline import Middleware, Pipeline, Transport, name_of
 from .presets import StackOptions, create_transport, standard_stack
@@ -43,6 +43,8 @@ class AsyncClient:
         session: An aiohttp session to use; it is not closed.
         transport: A transport of one's own, instead of `backend` and the options above.
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
+        defaults: Options of each chat call (see below) that does not bring its own; a call's None leaves one out.
+        observers: Plain functions told of each call's attempts, waits and pruning (see `Notice`).
         options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`.
 
     Each call takes `system`, `model`, `deadline`, `max_retries`, `initial_backoff`, `first_token_timeout`,
@@ -67,6 +69,8 @@ class AsyncClient:
         session: aiohttp.ClientSession | None = None,
         transport: Transport | None = None,
         middleware: Sequence[Middleware] | None = None,
+        defaults: Mapping[str, object] | None = None,
+        observers: Sequence[Observer] = (),
         **options: Unpack[StackOptions],
     ) -> None:
         connection = {
@@ -82,7 +86,10 @@ class AsyncClient:
         self.model = model
         self.pipeline = Pipeline(_stack(middleware, transport, options), transport)
         self._clock: Clock = options.get("clock", SYSTEM_CLOCK)
+        self._defaults = dict(defaults or {})
+        self._observers = tuple(observers)
         self._calls = Calls()
+        self._request("", None, stream=False, options={})  # wrong defaults are refused now
 
     def __repr__(self) -> str:
         """The backend and the model; never the key."""
@@ -100,15 +107,14 @@ class AsyncClient:
             system: A system message to put first.
             options: See the class.
         """
-        request = self._request(conversation(prompt, system), stream=False, options=options)
-        response = await self.send(request)
+        response = await self.send(self._request(prompt, system, stream=False, options=options))
         return await response.completion()
 
     def stream(
         self, prompt: str | Sequence[Message], *, system: str | None = None, **options: object
     ) -> Streaming:
         """Ask, and read the answer while it is written: `async with llm.stream(...) as response: async for ...`."""
-        return Streaming(self, self._request(conversation(prompt, system), stream=True, options=options))
+        return Streaming(self.send, self._request(prompt, system, stream=True, options=options))
 
     async def generate(self, prompt: str, **options: object) -> str:
         """The answer's text to a prompt."""
@@ -164,11 +170,22 @@ class AsyncClient:
             LLMError: What went wrong.
             RuntimeError: The client is closed.
         """
+        if self._observers:
+            request = attrs.evolve(request, observers=(*request.observers, *self._observers))
         return await self._calls.run(self.pipeline, request)
 
     def _request(
-        self, messages: Sequence[Message], *, stream: bool, options: Mapping[str, object]
+        self,
+        prompt: str | Sequence[Message],
+        system: str | None,
+        *,
+        stream: bool,
+        options: Mapping[str, object],
     ) -> Request:
+        if self._defaults:
+            options = {**self._defaults, **({} if system is None else {"system": system}), **options}
+            system = cast("str | None", options.pop("system", None))
+        messages = conversation(prompt, system)
         return build_request(messages, stream, options, model=self.model, clock=self._clock)
 
     # Lifecycle ...
@@ -215,24 +232,3 @@ def _stack(
         msg = f"{min(options)} is an option of the standard stack: set it on the stages in `middleware`"
         raise TypeError(msg)
     return middleware
-
-
-@attrs.frozen
-class Streaming:
-    """A streamed call, not begun yet: enter it to send it."""
-
-    _client: AsyncClient
-    _request: Request
-    _opened: list[Response] = attrs.field(factory=list, init=False, repr=False)
-
-    async def __aenter__(self) -> Response:
-        """Send the request; returns at the first content."""
-        response = await self._client.send(self._request)
-        self._opened.append(response)
-        return response
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Close the response: what was not read is abandoned."""
-        self._opened.pop().close()

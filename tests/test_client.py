@@ -264,3 +264,39 @@ def test_the_raw_body_is_read_as_leniently_as_the_answer(body) -> None:
     """A byte order mark or a broken character does not make `raw` fail."""
     assert rl.Completion(body=body).raw["id"] == "c"
     assert rl.Completion().raw is None
+
+
+async def test_defaults_are_options_of_each_chat_call() -> None:
+    """A call's own keyword wins, and None leaves a default out; embeddings are not touched."""
+    defaults = {"max_tokens": 1024, "temperature": 0.7, "max_retries": 1, "system": "Be terse."}
+    async with client("a", defaults=defaults) as llm:
+        await llm.complete("Hello")
+        async with llm.stream("Hello", max_tokens=5, temperature=None, system="Be funny."):
+            pass
+        first, second = llm.transport.requests
+    assert (first.params, first.extensions) == ({"max_tokens": 1024, "temperature": 0.7}, {"max_retries": 1})
+    assert (second.params, second.extensions) == ({"max_tokens": 5}, {"max_retries": 1})
+    assert [request.messages[0]["content"] for request in (first, second)] == ["Be terse.", "Be funny."]
+
+
+def test_wrong_defaults_are_refused_by_the_constructor() -> None:
+    """Not by the first call."""
+    with pytest.raises(rl.ModelInvalidRequestError, match="max_retries"):
+        client("a", defaults={"max_retries": -1})
+
+
+async def test_observers_are_told_of_every_call() -> None:
+    """The client's observers hear of attempts, waits and pruning; a request's own hear as well."""
+    told, own = [], []
+    async with client(
+        rl.ModelOverloadedError("busy"), "Hello", clock=FakeClock(), observers=[told.append]
+    ) as llm:
+        await llm.complete("Hello", initial_backoff=0.001)
+        assert [type(notice) for notice in told if notice != rl.ContentSeen()] == [
+            rl.Attempt,
+            rl.Waiting,
+            rl.Attempt,
+        ]
+        request = rl.Request(messages=[{"role": "user", "content": "Hello"}], observers=(own.append,))
+        await (await llm.send(request)).completion()
+    assert rl.Attempt in {type(notice) for notice in own} & {type(notice) for notice in told[4:]}
