@@ -29,10 +29,8 @@ class Outcome:
     error: BaseException | None = None
 
     @classmethod
-    def of(cls, error: BaseException | None) -> Outcome:
-        """Judge by what was raised: nothing, an error, or a cancellation (anything that is no `Exception`)."""
-        if error is None:
-            return COMPLETED
+    def of(cls, error: BaseException) -> Outcome:
+        """Judge by what was raised: an error, or a cancellation (anything that is no `Exception`)."""
         kind = OutcomeKind.FAILED if isinstance(error, Exception) else OutcomeKind.ABANDONED
         return cls(kind, error)
 

@@ -8,6 +8,7 @@ import gc
 import attrs
 import pytest
 
+from resilient_llm.commit import commit, whole
 from resilient_llm.errors import ModelResponseInvalidError, ModelTimeoutError, ModelUnavailableError
 from resilient_llm.events import (
     ContentSeen,
@@ -20,7 +21,7 @@ from resilient_llm.events import (
     UsageEvent,
 )
 from resilient_llm.models import Request, Usage
-from resilient_llm.response import Outcome, OutcomeKind, Response, observe
+from resilient_llm.response import Outcome, OutcomeKind, Response, ResponseInfo, observe
 from resilient_llm.testing import ScriptedTransport, run_virtual
 
 ASK = ({"role": "user", "content": "Hello"},)
@@ -315,3 +316,57 @@ async def test_the_repr_shows_the_state() -> None:
     assert repr(response) == "<Response open from scripted, 1 events ready>"
     response.close()
     assert "abandoned" in repr(response)
+
+
+CUT = ToolCall(0, "call", "add", '{"a":')
+
+
+def test_a_whole_answer_with_a_cut_tool_call_is_unusable() -> None:
+    """What came in one piece is judged like a stream: cut arguments are an error, with the text as partial."""
+    outcomes = []
+    with pytest.raises(ModelResponseInvalidError, match="add") as caught:
+        whole([TextDelta("let me see"), CUT, Finish("tool_calls")], ResponseInfo("b"), WHOLE).on_settle(
+            outcomes.append
+        )
+    assert caught.value.partial.text == "let me see"
+    assert outcomes == []
+
+
+async def test_a_stream_that_ends_in_a_cut_tool_call_fails_after_its_text() -> None:
+    """The text is handed over; the end is an error instead of half a call."""
+    delta = ToolCallDelta(0, "call", "add", '{"a":')
+    response, transport = await opened(TextDelta("let me see"), delta, Finish("tool_calls"))
+    assert await anext(response) == TextDelta("let me see")
+    with pytest.raises(ModelResponseInvalidError) as caught:
+        await anext(response)
+    assert caught.value.partial.text == "let me see"
+    assert response.outcome.kind is OutcomeKind.FAILED
+    assert transport.open_bodies == 0
+
+
+def test_a_response_closed_by_another_task_ends_its_reader() -> None:
+    """Whoever reads meanwhile sees the end, not an error of the machinery."""
+
+    class Waiting:
+        def __init__(self) -> None:
+            self.info = ResponseInfo("b")
+            self.batches = [[TextDelta("a")]]
+
+        async def receive(self):
+            if self.batches:
+                return self.batches.pop()
+            await asyncio.sleep(1.0)
+            return []
+
+        def close(self) -> None:
+            pass
+
+    async def scenario() -> None:
+        response = await commit(Waiting(), STREAM)
+        await anext(response)
+        reader = asyncio.ensure_future(anext(response, None))
+        await asyncio.sleep(0.5)
+        response.close()
+        assert await reader is None
+
+    run_virtual(scenario())

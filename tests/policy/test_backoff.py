@@ -163,3 +163,8 @@ def test_the_policy_is_a_value() -> None:
     """A policy can be changed by `attrs.evolve` only."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         RetryPolicy().max_retries = 5
+
+
+def test_a_loading_model_that_names_a_wait_is_asked_then() -> None:
+    """A server's own delay goes before the poll of a second."""
+    assert schedule(uniform=smallest).after(ModelLoadingError("loading", retry_after=7.0), 0.0) == 7.0
