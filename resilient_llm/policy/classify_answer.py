@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from resilient_llm.errors import ErrorCode
 
 from .classify_body import squeeze
+from .classify_text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +107,7 @@ def finish_failure(value: Any) -> tuple[ErrorCode, str] | None:
         return None
     for part in _parts(value):
         if reason := part.get("blockReason"):  # Google's promptFeedback
-            return ErrorCode.MODEL_CONTENT_FILTERED, f"the prompt was blocked: {reason}"
+            return ErrorCode.MODEL_CONTENT_FILTERED, shorten(f"the prompt was blocked: {reason}")
         for name in _REASONS:
             reason = part.get(name)
             if isinstance(reason, str) and (code := FINISHES.get(squeeze(reason))):

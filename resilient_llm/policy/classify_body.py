@@ -137,6 +137,8 @@ class _Digger:
             self.codes.append(squeeze(match[1]))
         self._named_statuses(sentence[:TEXT], level)
         sentence = " ".join(_class_name().sub("", sentence[:TEXT]).split())
+        if "_" in sentence and " " not in sentence:  # {"error": "not_authenticated"}
+            self.codes.append(squeeze(sentence[:200]))
         if sentence:
             self.texts.append((-level, len(self.texts), sentence))
 

@@ -17,7 +17,7 @@ from resilient_llm.errors import ERROR_TYPES, BackendFailure, LLMError, ModelUna
 
 from .classify import Surface, classify
 from .classify_exception_rules import MISTAKES, ROWS, Row
-from .classify_text import shorten
+from .classify_text import shorten, told_once
 
 _STEPS: Final = 8
 """How many causes are followed."""
@@ -50,7 +50,7 @@ def classify_exception(
         if (error := _from_answer(link, backend, model, now)) is not None:
             return error
     names = [name for link in chain for name in _names(link)]
-    words = ": ".join(dict.fromkeys(text for link in chain if (text := _text(link))))
+    words = told_once(text for link in chain if (text := _text(link)))
     return _from_words(names, words, type(exc).__name__, backend, model)
 
 
@@ -96,7 +96,8 @@ def _neutral(shown: str, words: str, backend: str | None, model: str | None) -> 
 
 
 def _say(shown: str, words: str) -> str:
-    return shorten(f"{shown}: {words}".strip(": ")) or "no answer"
+    told = words if words.startswith(shown) else f"{shown}: {words}"
+    return shorten(told.strip(": ")) or "no answer"
 
 
 @cache

@@ -77,7 +77,7 @@ ROWS: Final = (
         r"|NameResolution|ConnectTimeoutError",
         words=r"connect(?:ion)? timed? ?out|connection timeout to host|connect timeout"
         r"|und_err_connect_timeout|etimedout|dial tcp.{0,80}(?:timeout|timed out)"
-        r"|timed out.{0,20}connecting|connection to .{1,80} timed out",
+        r"|timed out.{0,20}connecting|connection to .{1,80} timed out|handshake.{0,20}time(?:d )?-?out",
     ),
     Row(
         _C.MODEL_TIMEOUT,

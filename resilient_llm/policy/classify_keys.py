@@ -72,7 +72,15 @@ CODES: Final = frozenset(
 """Fields that hold a code, a type or a reason."""
 
 DELAYS: Final = frozenset(
-    {"retrydelay", "retryafter", "retryafterseconds", "resetsinseconds", "retryafterms", "retryinseconds"}
+    {
+        "retrydelay",
+        "retryafter",
+        "retryafterseconds",
+        "retryaftersecondsraw",
+        "resetsinseconds",
+        "retryafterms",
+        "retryinseconds",
+    }
 )
 """Fields that hold a wait."""
 

@@ -82,6 +82,12 @@ CERTAIN_CODES: Final = (
 
 CERTAIN_WORDS: Final = (
     Rule(
+        _C.MODEL_INVALID_REQUEST,
+        words=request.MALFORMED,
+        unless=f"{request.SPECIFIC}|{request.FILTER}",
+        status=frozenset({200, 400, 422}),
+    ),
+    Rule(
         _C.MODEL_RATE_LIMITED,
         words=account.WINDOWED,
         unless=request.BYTES,
@@ -90,7 +96,12 @@ CERTAIN_WORDS: Final = (
     Rule(_C.MODEL_QUOTA_EXCEEDED, words=account.QUOTA),
     Rule(_C.MODEL_QUOTA_EXCEEDED, status=frozenset({402})),
     Rule(_C.MODEL_RESPONSE_INVALID, words=server.GENERATED),
-    Rule(_C.MODEL_PAYLOAD_TOO_LARGE, words=request.BYTES, also=request.EXCESS),
+    Rule(
+        _C.MODEL_PAYLOAD_TOO_LARGE,
+        words=request.BYTES,
+        also=request.EXCESS,
+        unless=rf"context (?:length|window) (?:is|of)|\bv?ram\b|\bmemory\b|{request.NAME}",
+    ),
     Rule(_C.MODEL_RATE_LIMITED, codes="throttl"),
     Rule(_C.MODEL_RATE_LIMITED, words=r"too many (?:\w{1,12} )?tokens", status=frozenset({429})),
     Rule(_C.MODEL_CONTEXT_LENGTH, words=request.OVERFLOW, unless="please wait"),

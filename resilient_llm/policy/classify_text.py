@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from .scrub import scrub
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .classify_body import Reading
 
 LENGTH: Final = 300
@@ -16,6 +18,7 @@ LENGTH: Final = 300
 
 _WORDS: Final = 8_000
 _TEXT: Final = 2_000
+_STOPS: Final = " .。…"
 _QUOTES: Final = str.maketrans({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0xA0: " "})
 
 
@@ -31,10 +34,32 @@ def words_of(reading: Reading) -> str:
 
 
 def shorten(text: str) -> str:
-    """One line of at most `LENGTH` characters, without secrets."""
+    """One line of at most `LENGTH` characters, without secrets and without a full stop."""
     line = "".join(character if character.isprintable() else " " for character in text[:_TEXT])
-    line = scrub(" ".join(line.split())).rstrip(" .")
-    return line if len(line) <= LENGTH else f"{line[: LENGTH - 1]}…"
+    line = scrub(" ".join(line.split())).rstrip(_STOPS)
+    return line if len(line) <= LENGTH else f"{line[: LENGTH - 1].rstrip(_STOPS)}…"
+
+
+@cache
+def _number() -> re.Pattern[str]:
+    return re.compile(r"^\[(?:Errno|WinError) -?\d{1,9}\] ")
+
+
+def told_once(texts: Iterable[str]) -> str:
+    """What the links of a chain of exceptions say, outermost first; what one of them repeats is said once."""
+    kept: list[str] = []
+    for text in texts:
+        told = text.strip().rstrip(_STOPS)
+        if any(_bare(told) in other.casefold() for other in kept):
+            continue
+        kept = [other for other in kept if _bare(other) not in told.casefold()]
+        kept.append(told)
+    return ": ".join(kept)
+
+
+def _bare(told: str) -> str:
+    """A sentence without the number that operating systems put before it."""
+    return _number().sub("", told).casefold()
 
 
 def said(reading: Reading) -> str:

@@ -55,7 +55,7 @@ THROTTLE: Final = (
     r"rate[ _-]?limit|too many requests|throttl"
     r"|(?:requests?|tokens?|concurren\w{2,4}) (?:\w{1,12} ){0,2}(?:limit"
     r"|quota) (?:\w{1,12} ){0,2}(?:exceed|reach)"
-    r"|concurren(?:t|cy)|slow down|request(?:ing)? too (?:frequent|fast|quick)"
+    r"|concurren(?:t\b|cy)|slow down|request(?:ing)? too (?:frequent|fast|quick)"
     r"|quota (?:\w{1,12} )?exceeded|quota limit|resource (?:has been )?exhausted"
     r"|limit (?:reached|exceeded)|limit has been (?:reached|exceeded)|burst"
     r"|exceeded (?:your|the) (?:\w{1,12} ){0,3}(?:quota|limit)|usage limit|频率|频繁|限流|并发|限速"

@@ -145,7 +145,7 @@ NO_MODEL: Final = (
     r"|with|match|specified is)"
     r"|no (?:endpoints?|allowed providers|providers?|available channels?) (?:\w{1,12} )?(?:found"
     r"|available|are|for|support|that|match)"
-    r"|try pulling it|pull model|not a chat model|not a completion model"
+    r"|try pulling it|pull model|not a (?:chat|completion|valid|known|recognized) model"
     r"|(?:on-demand throughput|inference profile)|model identifier is invalid"
     r"|cannot find (?:\w{1,12} )?model|could not find (?:\w{1,12} )?model"
     r"|(?:couldn't|can't) find (?:\w{1,12} )?model|model not exist|^models?[:/] ?\S{2,100}$"
@@ -157,5 +157,16 @@ NO_MODEL: Final = (
 MISSING: Final = r"not exist|n't exist|not found|no longer|deprecat|decommission|retired"
 """What makes a refused model a missing one."""
 
-NAME: Final = r"maximum length \d{1,3}\b"
+NAME: Final = r"maximum length \d{1,3}\b|(?:at most|exceeds|maximum of|max\.?) \d{1,3} char"
 """A limit on a name or an id, not on a size."""
+
+MALFORMED: Final = (
+    # the form of a parameter's complaint, whatever names and values it quotes
+    r"invalid (?:schema|value|type|parameter|format)(?: for| at|:) |validation errors? for "
+    r"|(?:unknown|unrecognized|unexpected) (?:request )?(?:parameter|argument|field|name|key|property)\b"
+    r"|input should be |string should (?:have|match)|is not one of \[|missing required parameter"
+    r"|parameter is not supported|does not support the ['\"`]|expected toolresult blocks"
+)
+
+SPECIFIC: Final = r"token|api.?key|model_?id|'model'|bytes"
+"""What such a complaint may be about that has a code of its own."""

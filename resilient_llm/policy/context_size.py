@@ -39,11 +39,11 @@ _PARTS: Final = (
     ),
 )
 
-_ABOUT: Final = r"(?: about| at least| a total of| approximately| up to| is| for|:)?"
+_ABOUT: Final = r"(?: of)?(?: about| at least| a total of| approximately| up to| is| for|:)?"
 
 _TOTALS: Final = (
     rf"= ?{_N}(?: tokens)? (?:exceeds|>|is (?:greater|larger|more))",
-    rf"(?:requested|requesting){_ABOUT} {_N}",
+    rf"(?:requested|requesting){_ABOUT} {_N}(?! (?:output|completion|new)\b)",
     (
         rf"(?:result(?:ed|s)? in|totals?|totalling|received|given|got|passed|used|estimated|actual){_ABOUT} {_N}"
         r"(?! (?:output|messages|images))"
@@ -54,7 +54,7 @@ _TOTALS: Final = (
         rf"{_ABOUT} {_N}(?: input| prompt| text)? tokens"
     ),
     rf"(?:request|input|prompt|messages?|text|query|sequence|conversation|document) {_N} ?tokens",
-    rf"(?:request|input|prompt)s? contains? {_N}",
+    rf"(?:request|input|prompt)s? contains? {_N}(?! char)",
     rf"(?:token|tokens) count(?: of)?(?: is|:)? {_N}",
     (
         r"(?:input|prompt|current|sequence|total|request|message)[ _](?:tokens?|length|size|count)[ _]?(?:tokens)?"

@@ -63,6 +63,7 @@ def test_messages_are_short_lines_without_markup(line: dict[str, Any]) -> None:
     assert 0 < len(message) <= 300
     assert "\n" not in message
     assert "<html" not in message.lower()
+    assert not message.endswith((".", "。", " "))
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line["body"]], ids=lambda line: line["id"])

@@ -302,9 +302,40 @@ def test_secrets_and_length() -> None:
 
 
 @pytest.mark.parametrize(
+    ("outer", "inner", "message"),
+    [
+        (
+            "Connection error.",
+            "[Errno 111] Connection refused",
+            "Connection error: [Errno 111] Connection refused",
+        ),
+        ("cannot reach host [Connection refused]", "[Errno 111] Connection refused", None),
+        (
+            "Connection refused",
+            "[Errno 111] Connection refused to host.",
+            "[Errno 111] Connection refused to host",
+        ),
+        ("Read timed out.", "read timed out", "Read timed out"),
+        ("...", "reset", "reset"),
+    ],
+)
+def test_a_chain_says_everything_once(outer: str, inner: str, message: str | None) -> None:
+    """Neither what a cause repeats is shown twice, nor full stops before a colon."""
+    exc = caused(foreign("ConnectError", outer), foreign("OSLevelError", inner))
+    assert classify_exception(exc).message == f"ConnectError: {message or outer}"
+
+
+def test_a_class_is_named_once() -> None:
+    """A message that begins with the class needs no class before it."""
+    assert classify_exception_text("ReadTimeout", "ReadTimeout: too slow").message == "ReadTimeout: too slow"
+    assert classify_exception_text("httpx.ReadTimeout", "").message == "ReadTimeout"
+
+
+@pytest.mark.parametrize(
     ("name", "message", "code"),
     [
         ("httpx.ReadTimeout", "", C.MODEL_TIMEOUT),
+        ("url.Error", "net/http: TLS handshake timeout", C.MODEL_UNAVAILABLE),
         ("aiohttp.client_exceptions.ClientConnectorDNSError", "Cannot connect to host", C.MODEL_UNAVAILABLE),
         ("Error", "getaddrinfo ENOTFOUND host", C.MODEL_UNAVAILABLE),
         (
