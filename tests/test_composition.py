@@ -37,6 +37,7 @@ def test_the_standard_stack_is_accepted() -> None:
         ([ErrorClassifier(), CircuitBreaker()], "put ErrorClassifier after CircuitBreaker"),
         ([ErrorClassifier(), AttemptTimeout()], "next to the transport"),
         ([Retry(), Deadline(1)], "put Deadline before Retry"),
+        ([CircuitBreaker(), AttemptTimeout(), CircuitBreaker()], "put CircuitBreaker before AttemptTimeout"),
         ([CircuitBreaker().peek, CircuitBreaker()], "another breaker"),
         ([Retry(), CircuitBreaker().peek], "another breaker"),
     ],

@@ -370,3 +370,14 @@ def test_a_response_closed_by_another_task_ends_its_reader() -> None:
         assert await reader is None
 
     run_virtual(scenario())
+
+
+async def test_the_first_outcome_stands() -> None:
+    """Closing a completed response changes nothing, and its body is closed once."""
+    response, transport = await opened(TextDelta("a"), Finish("stop"))
+    await response.completion()
+    response.close()
+    async with response:
+        pass
+    assert response.outcome.kind is OutcomeKind.COMPLETED
+    assert transport.open_bodies == 0

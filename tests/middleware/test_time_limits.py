@@ -197,3 +197,12 @@ def test_impossible_limits_are_rejected(options) -> None:
         AttemptTimeout(**options)
     with pytest.raises(ValueError, match="seconds"):
         Deadline(0)
+
+
+def test_a_hang_before_the_deadline_is_the_attempts_own() -> None:
+    """Only what the deadline cut short is called so."""
+    error, now = play(
+        1000.0, Finish("stop"), request=attrs.evolve(ASK, extensions={"attempt_timeout": 5.0}), within=100.0
+    )
+    assert type(error) is ModelTimeoutError
+    assert now == 5.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
+import backoff
 import pytest
 
 from resilient_llm.errors import (
@@ -11,6 +14,7 @@ from resilient_llm.errors import (
     ModelUnavailableError,
     TokenLimitExceededError,
 )
+from resilient_llm.middleware.retry import Retry
 from resilient_llm.middleware.token_budget import TokenBudget
 from resilient_llm.models import PruneReport, Request
 from resilient_llm.pipeline import Pipeline
@@ -175,3 +179,32 @@ def test_impossible_windows_are_rejected(window) -> None:
     """A wrong window fails at construction."""
     with pytest.raises(ValueError, match="context_window"):
         TokenBudget(context_window=window)
+
+
+async def test_a_refusal_that_pruning_would_not_answer_is_not_repeated() -> None:
+    """If the named window holds what was sent, the same messages are not sent again."""
+    size_now = size(ask().messages)
+    refusal = ModelContextLengthError("too long", context_limit=10 * size_now, context_requested=size_now)
+    transport = ScriptedTransport(refusal, "ok")
+    with pytest.raises(ModelContextLengthError):
+        await send(TokenBudget(), transport, ask())
+    assert len(transport.requests) == 1
+
+
+async def test_the_attempts_of_both_sendings_are_counted_through() -> None:
+    """The refused attempt and the one after pruning are numbers 1 and 2 of one trace."""
+    refusal = ModelContextLengthError("too long", context_limit=400)
+    transport = ScriptedTransport(refusal, "ok")
+    pipeline = Pipeline([TokenBudget(), Retry()], transport)
+    done = await (await pipeline(ask(model="unknown-model"))).completion()
+    assert (done.attempts, [attempt.number for attempt in done.trace]) == (2, [1, 2])
+    assert done.trace[0].error is refusal
+
+
+async def test_numbers_go_on_after_a_loop_that_retried() -> None:
+    """A refusal that came at the second attempt makes the resent one the third."""
+    refusal = ModelContextLengthError("too long", context_limit=400)
+    transport = ScriptedTransport(ModelUnavailableError("reset"), refusal, "ok")
+    retry = Retry(wait=partial(backoff.constant, interval=0.001), jitter=None)
+    done = await (await Pipeline([TokenBudget(), retry], transport)(ask(model="unknown-model"))).completion()
+    assert [attempt.number for attempt in done.trace] == [1, 2, 3]
