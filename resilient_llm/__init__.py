@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from .integrations.wrapping import wrap
     from .policy.classify import classify
     from .policy.classify_exception import classify_exception
+    from .settings import Settings, SettingsError
     from .tokens import TokenTracker
     from .transports import (
         LlamaCppTransport,
@@ -144,6 +145,8 @@ __all__ = [
     "Result",
     "Retry",
     "RetryBudget",
+    "Settings",
+    "SettingsError",
     "SystemClock",
     "TextDelta",
     "TokenBudget",
@@ -171,6 +174,8 @@ __getattr__ = attach(
         "OfflineTransport": ".transports.offline",
         "OpenAICompatibleTransport": ".transports.openai_compatible",
         "OpenAITransport": ".transports.openai",
+        "Settings": ".settings.table",
+        "SettingsError": ".settings.errors",
         "TokenTracker": ".tokens.tracker",
         "__version__": ".version",
         "classify": ".policy.classify",

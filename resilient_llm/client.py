@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from .response import Response
+    from .settings import Source
     from .transports import ApiKey
 
 GRACE = 5.0
@@ -90,6 +91,18 @@ class AsyncClient:
         self._observers = tuple(observers)
         self._calls = Calls()
         self._request("", None, stream=False, options={})  # wrong defaults are refused now
+
+    @classmethod
+    def from_settings(cls, source: Source | None = None, **overrides: object) -> Self:
+        """A client as arguments, environment and TOML files say, or a configuration of one's own.
+
+        Args:
+            source: A mapping, or a function of a key, instead of environment and files; see `load_settings`.
+            overrides: Settings (`llm_model`) and options of the client (`deadline`), which win.
+        """
+        from .settings import client_options  # noqa: PLC0415 - only who has settings needs it
+
+        return cls(**client_options(source, overrides))
 
     def __repr__(self) -> str:
         """The backend and the model; never the key."""
