@@ -28,7 +28,10 @@ class ResponseInfo:
 class Body(Protocol):
     """What a transport hands over: events in batches, as they come off the wire."""
 
-    info: ResponseInfo
+    @property
+    def info(self) -> ResponseInfo:
+        """What is known of the answer beside its content."""
+        ...
 
     async def receive(self) -> list[Event]:
         """The next events, in order; possibly none. The very last is `Finish`; a body that ends without one raises."""
