@@ -14,6 +14,8 @@ from resilient_llm.events import TextDelta
 from resilient_llm.presets import BACKENDS
 from resilient_llm.version import __version__
 
+from .demo import demo
+
 app = typer.Typer(
     name="resilient-llm",
     help="Call language models through retry, circuit breaker, token budget and error classification.",
@@ -35,6 +37,9 @@ def options(
     ] = False,
 ) -> None:
     """Options before a command."""
+
+
+app.command()(demo)
 
 
 @app.command()

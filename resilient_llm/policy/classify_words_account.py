@@ -45,7 +45,7 @@ QUOTA: Final = (
     r"|free (?:tier|trial|quota|credits?|plan|allocation|allowance"
     r"|allocated quota)\b.{0,40}(?:exhausted|expired|ended|exceeded|used up|no longer|reached)"
     r"|quota (?:has been |is |was )?(?:exhausted|used up|depleted|insufficient|not enough)"
-    r"|key limit exceeded|limit exceeded \(total|total limit|billing cycle"
+    r"|service has been paused|the set (?:\w{1,12} )?limit|key limit exceeded|limit exceeded \(total|total limit|billing cycle"
     r"|budget (?:has been |is |was )?(?:exceeded|exhausted|depleted)|exceeded (?:\w{1,12} ){0,2}budget"
     r"|over (?:your |its |the )?budget|account is not active|not active, please check|good standing"
     r"|余额|欠费|充值|额度(?:不足|已|用)|资源包|套餐.{0,8}(?:到期|过期|用完)|免费额度|每月|本月"

@@ -143,7 +143,7 @@ NO_MODEL: Final = (
     r"|bad) (?:\w{1,12} )?model(?! output| parameter| response| config)(?:s|:|$|\b)"
     r"|no (?:\w{1,12} )?models? (?:\w{1,12} )?(?:is |are |was |were )?(?:loaded|found|available|named"
     r"|with|match|specified is)"
-    r"|no (?:endpoints?|allowed providers|providers?|available channels?) (?:\w{1,12} )?(?:found"
+    r"|no (?:endpoints?|(?:allowed |available )?providers?|available channels?) (?:\w{1,12} )?(?:found"
     r"|available|are|for|support|that|match)"
     r"|try pulling it|pull model|not a (?:chat|completion|valid|known|recognized) model"
     r"|(?:on-demand throughput|inference profile)|model identifier is invalid"

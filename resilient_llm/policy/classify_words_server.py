@@ -105,4 +105,5 @@ TIMEOUT: Final = (
     r"|(?:request|gateway|read|response|inference|upstream|generation) time-?out|timeout$"
     r"|deadline (?:exceeded|expired)|took too long|did(?: not|n't) respond in time|超时"
     r"|before the (?:given |configured )?deadline|no (?:first )?token (?:\w{1,10} ){0,3}within"
+    r"|(?:did not|didn't|no|nothing) (?:\w{1,12} ){1,8}within \d{1,9} ?(?:ms|milliseconds|s|sec|seconds|minutes?)\b"
 )

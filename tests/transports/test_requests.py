@@ -19,7 +19,7 @@ AZURE = {"endpoint": "https://acme.openai.azure.com", "deployment": "gpt", "api_
 
 @pytest.fixture
 def mocked(monkeypatch):
-    """aioresponses 0.7.9 does not know the writer that a response of aiohttp 3.14 asks for."""
+    """The version 0.7.9 of aioresponses does not know the writer that a response of aiohttp 3.14 asks for."""
     if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
         response = partial(aiohttp.ClientResponse, stream_writer=Mock())
         monkeypatch.setattr("aioresponses.core.ClientResponse", response)

@@ -55,6 +55,10 @@ def _shares(
         raise ValueError(msg)
 
 
+def _all_shares(shares: Iterable[Share]) -> tuple[Share, ...]:
+    return tuple(shares)
+
+
 @attrs.frozen
 class Phase:
     """A time during which the backend has the same troubles.
@@ -68,7 +72,7 @@ class Phase:
 
     name: str
     seconds: float = attrs.field(validator=positive)
-    faults: tuple[Share, ...] = attrs.field(default=(), converter=tuple, validator=_shares)
+    faults: tuple[Share, ...] = attrs.field(default=(), converter=_all_shares, validator=_shares)
     otherwise: Fault = attrs.field(factory=Answer)
 
     def pick(self, draw: float) -> Fault:
@@ -78,6 +82,10 @@ class Phase:
             if draw < 0:
                 return fault
         return self.otherwise
+
+
+def _all_phases(phases: Iterable[Phase]) -> tuple[Phase, ...]:
+    return tuple(phases)
 
 
 @attrs.frozen
@@ -91,7 +99,7 @@ class Phases:
         seed: Another seed, other faults.
     """
 
-    phases: tuple[Phase, ...] = attrs.field(converter=tuple)
+    phases: tuple[Phase, ...] = attrs.field(converter=_all_phases)
     seed: int = 0
 
     @property
