@@ -50,12 +50,12 @@ class AttemptTimeout:
         limit = _Limit(self, request)
         seconds = limit.until_commit()
         if seconds is None:
-            response = await call_next(limit.watching(request, None))
+            response = await call_next(request)
         else:
             scope = Timeout(seconds)
             try:
                 with scope:
-                    response = await call_next(limit.watching(request, scope))
+                    response = await call_next(limit.watching(scope) if request.stream else request)
             except TimeoutError as exc:
                 if not scope.expired:
                     raise
@@ -68,53 +68,52 @@ class AttemptTimeout:
 class _Limit:
     """The limits of one attempt; the response asks it before each pull."""
 
-    __slots__ = ("_clock", "_idle", "_in_force", "_model", "_short", "_start", "_what", "deadline")
+    __slots__ = ("_in_force", "_request", "_short", "_stage", "_what")
 
     def __init__(self, stage: AttemptTimeout, request: Request) -> None:
-        options = request.extensions
-        self._clock = stage.clock
-        self.deadline = request.deadline
-        self._idle = options.get("idle_timeout", stage.idle) if request.stream else None
-        self._model = request.model or None
+        self._stage = stage
+        self._request = request
         self._short = False
         self._in_force: float | None = None
-        if request.stream:
-            self._what = "no content came"
-            default = options.get("attempt_timeout", stage.first_token)
-            self._start = options.get("first_token_timeout", default)
-        else:
-            self._what = "no answer came"
-            self._start = options.get("attempt_timeout", stage.whole)
+        self._what = "no content came" if request.stream else "no answer came"
+
+    @property
+    def deadline(self) -> float | None:
+        """The request's."""
+        return self._request.deadline
 
     def until_commit(self) -> float | None:
-        return self._bounded(self._start)
+        stage, options = self._stage, self._request.extensions
+        if not self._request.stream:
+            return self._bounded(options.get("attempt_timeout", stage.whole))
+        default = options.get("attempt_timeout", stage.first_token)
+        return self._bounded(options.get("first_token_timeout", default))
 
     def seconds(self) -> float | None:
         """The idle limit, or less if the deadline is nearer."""
         self._what = "the stream stalled: no content came"
-        return self._bounded(self._idle)
+        return self._bounded(self._request.extensions.get("idle_timeout", self._stage.idle))
 
     def error(self) -> ModelTimeoutError:
         """The hang as an error: neutral for the breaker if the deadline left the backend no fair chance."""
         fault = False if self._short else None
         return ModelTimeoutError(
-            f"{self._what} for {self._in_force:g} s", model=self._model, backend_fault=fault
+            f"{self._what} for {self._in_force:g} s", model=self._request.model or None, backend_fault=fault
         )
 
-    def watching(self, request: Request, scope: Timeout | None) -> Request:
+    def watching(self, scope: Timeout) -> Request:
         """Have content that is held back move the limit on: from the first token's to the idle one."""
-        if scope is None or not request.stream:
-            return request
 
         def seen(notice: Notice) -> None:
             if isinstance(notice, ContentSeen):
                 scope.restart(self.seconds())
 
-        return request.observed_by(seen)
+        return self._request.observed_by(seen)
 
     def _bounded(self, limit: float | None) -> float | None:
-        if self.deadline is not None:
-            left = max(0.0, self.deadline - self._clock.monotonic())
+        deadline = self._request.deadline
+        if deadline is not None:
+            left = max(0.0, deadline - self._stage.clock.monotonic())
             if limit is None or left < limit:
                 self._short = left < FAIR_CHANCE
                 limit = left
