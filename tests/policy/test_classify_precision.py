@@ -55,6 +55,16 @@ def test_quoted_names_and_values_do_not_decide(message: str, status: int) -> Non
         (500, "Unknown items in the API response: []", C.MODEL_RESPONSE_INVALID),
         (200, "The provider sent invalid SSE JSON.", C.MODEL_RESPONSE_INVALID),
         (503, "not_authenticated", C.MODEL_AUTH),
+        (400, "Could not resolve the foundation model.", C.MODEL_NOT_FOUND),
+        (502, "Could not resolve the host.", C.MODEL_UNAVAILABLE),
+        (404, "Access denied: the model is marked by its maker as Legacy", C.MODEL_NOT_FOUND),
+        (404, "No available provider for 'acme'", C.MODEL_NOT_FOUND),
+        (502, "Did not observe any signal within 60000ms", C.MODEL_TIMEOUT),
+        (
+            429,
+            "The account has reached the set inference limit; the service has been paused",
+            C.MODEL_QUOTA_EXCEEDED,
+        ),
     ],
 )
 def test_misleading_words(status: int, message: str, code: ErrorCode) -> None:
