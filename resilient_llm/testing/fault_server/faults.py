@@ -89,6 +89,7 @@ class Cut:
         after: Pieces of text that a stream still brings; 0 leaves the head and an event without text.
         clean: End the body properly, so that HTTP has nothing to complain of: the stream lacks its finish
             reason and its end marker, the whole answer is half a JSON text.
+        latency: Seconds to the head.
         interval: Seconds before each piece.
     """
 
@@ -96,6 +97,7 @@ class Cut:
 
     after: int = attrs.field(default=0, validator=count)
     clean: bool = False
+    latency: float = attrs.field(default=0.0, validator=non_negative)
     interval: float = attrs.field(default=0.0, validator=non_negative)
 
     def __str__(self) -> str:
@@ -105,6 +107,7 @@ class Cut:
     async def play(self, exchange: Exchange, /) -> None:
         """Begin and break off."""
         request, dialect = exchange.request, exchange.dialect
+        await exchange.pause(self.latency)
         if request.stream:
             await _begin(exchange, self.after, self.interval)
             if self.clean:
@@ -124,12 +127,14 @@ class Stall:
 
     Args:
         after: Pieces of text that a stream still brings.
+        latency: Seconds to the head of a stream.
         interval: Seconds before each piece.
     """
 
     answers: ClassVar[bool] = True
 
     after: int = attrs.field(default=0, validator=count)
+    latency: float = attrs.field(default=0.0, validator=non_negative)
     interval: float = attrs.field(default=0.0, validator=non_negative)
 
     def __str__(self) -> str:
@@ -138,6 +143,7 @@ class Stall:
 
     async def play(self, exchange: Exchange, /) -> None:
         """Begin and fall silent."""
+        await exchange.pause(self.latency)
         if exchange.request.stream:
             await _begin(exchange, self.after, self.interval)
         await exchange.pause(None)
@@ -160,10 +166,12 @@ class Garbage:
     Args:
         body: What comes.
         kind: The content type that it claims to have.
+        latency: Seconds to the head.
     """
 
     body: bytes = PAGE
     kind: str = "text/html"
+    latency: float = attrs.field(default=0.0, validator=non_negative)
 
     def __str__(self) -> str:
         """The word for it."""
@@ -171,4 +179,5 @@ class Garbage:
 
     async def play(self, exchange: Exchange, /) -> None:
         """Send it."""
+        await exchange.pause(self.latency)
         await exchange.respond(200, self.body, kind=self.kind)
