@@ -147,7 +147,7 @@ NO_MODEL: Final = (
     r"|available|are|for|support|that|match)"
     r"|try pulling it|pull model|not a (?:chat|completion|valid|known|recognized) model"
     r"|(?:on-demand throughput|inference profile)|model identifier is invalid"
-    r"|(?:cannot|could not) (?:find|resolve) (?:\w{1,12} ){0,2}model|marked (?:\w{1,12} ){1,3}legacy"
+    r"|(?:cannot|could not) (?:find|resolve) (?:\w{1,12} ){0,2}model|marked (?:\w{1,12} ){1,5}legacy"
     r"|(?:couldn't|can't) find (?:\w{1,12} )?model|model not exist|^models?[:/] ?\S{2,100}$"
     r"|resource not found|entity (?:was )?not found|not found for account|repository not found"
     r"|无可用渠道|模型.{0,30}(?:不存在|未找到|下线|不可用)|不支持(?:的|该|此)?模型"
