@@ -77,7 +77,10 @@ if TYPE_CHECKING:
     from .integrations.wrapping import wrap
     from .policy.classify import classify
     from .policy.classify_exception import classify_exception
+    from .providers import LLMBackendAdapter, LLMProvider, LLMProviderConfig
     from .settings import Settings, SettingsError
+    from .sync import Client
+    from .sync_response import SyncResponse
     from .tokens import TokenTracker
     from .transports import (
         LlamaCppTransport,
@@ -96,6 +99,7 @@ __all__ = [
     "BackendFailure",
     "CircuitBreaker",
     "CircuitOpenError",
+    "Client",
     "Clock",
     "Completion",
     "CompositionError",
@@ -109,7 +113,10 @@ __all__ = [
     "Finish",
     "FunctionCall",
     "Handler",
+    "LLMBackendAdapter",
     "LLMError",
+    "LLMProvider",
+    "LLMProviderConfig",
     "LMStudioTransport",
     "LimitExceededError",
     "LlamaCppTransport",
@@ -147,6 +154,7 @@ __all__ = [
     "RetryBudget",
     "Settings",
     "SettingsError",
+    "SyncResponse",
     "SystemClock",
     "TextDelta",
     "TokenBudget",
@@ -169,6 +177,10 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
+        "Client": ".sync",
+        "LLMBackendAdapter": ".providers",
+        "LLMProvider": ".providers",
+        "LLMProviderConfig": ".providers",
         "LMStudioTransport": ".transports.lmstudio",
         "LlamaCppTransport": ".transports.llamacpp",
         "OfflineTransport": ".transports.offline",
@@ -176,6 +188,7 @@ __getattr__ = attach(
         "OpenAITransport": ".transports.openai",
         "Settings": ".settings.table",
         "SettingsError": ".settings.errors",
+        "SyncResponse": ".sync_response",
         "TokenTracker": ".tokens.tracker",
         "__version__": ".version",
         "classify": ".policy.classify",

@@ -140,7 +140,8 @@ class Job(Generic[T]):
         while not isinstance(done, Done):
             done = self.take()
         try:
-            return outcome(done)
+            value: T = outcome(done)
+            return value
         finally:
             del done, self  # an error has its traceback, the traceback its frames
 

@@ -22,7 +22,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"commit", "response", "body", "outcome", "timeout", "pipeline", "composition"}),
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
-        {"client", "calls", "sync", "presets", "options", "settings", "integrations", "cli", "__init__"}
+        {"client", "calls", "sync", "sync_job", "sync_loop", "sync_response", "providers"}
+        | {"presets", "options", "settings", "integrations", "cli", "__init__"}
     ),
 )
 SIDEWAYS = {
