@@ -54,9 +54,17 @@ class Transport(Protocol):
 
 def _bind(stage: Middleware, following: Handler) -> Handler:
     def handler(request: Request) -> Awaitable[Response]:
-        return stage(request, following)
+        try:
+            return stage(request, following)
+        except Exception as exc:  # noqa: BLE001 - a plain function raised before there was anything to await
+            return _raised(exc)
 
     return handler
+
+
+async def _raised(exc: Exception) -> Response:
+    """Raise where the stages expect it: in the await, so that whoever accounts for the call is told."""
+    raise exc
 
 
 @attrs.define
@@ -118,25 +126,26 @@ class Pipeline:
         try:
             response = await self._handler(request)
         except LLMError as error:
-            _sign(error, trace.attempts)
+            self._conclude(trace.attempts, started, error.backend, error)
             raise
         response.trace = trace.attempts
 
         def settled(outcome: Outcome) -> None:
-            if not trace.attempts:  # no stage below counts attempts: the call was one
-                error = outcome.error if isinstance(outcome.error, LLMError) else None
-                duration = self._clock.monotonic() - started
-                trace.attempts.append(Attempt(1, response.info.backend, duration, error=error))
-            if isinstance(outcome.error, LLMError):
-                _sign(outcome.error, trace.attempts)
+            self._conclude(trace.attempts, started, response.info.backend, outcome.error)
 
         response.on_settle(settled)
         return response
 
-
-def _sign(error: LLMError, attempts: Sequence[Attempt]) -> None:
-    error.trace = tuple(attempts)
-    error.attempts = count_attempts(attempts)
+    def _conclude(
+        self, attempts: list[Attempt], started: float, backend: str | None, error: BaseException | None
+    ) -> None:
+        """Complete the trace, and put it on the error."""
+        failure = error if isinstance(error, LLMError) else None
+        if not attempts and not (failure and failure.local):  # no stage counts attempts: the call was one
+            attempts.append(Attempt(1, backend, self._clock.monotonic() - started, error=failure))
+        if failure is not None:
+            failure.trace = tuple(attempts)
+            failure.attempts = count_attempts(attempts)
 
 
 def name_of(transport: Any) -> str:
