@@ -17,7 +17,7 @@ from .classify_body import Reading, read_body, squeeze
 from .classify_rules import LAST, RULES, Rule
 from .classify_status import classify_status
 from .classify_stream import read_stream
-from .classify_text import said, words_of
+from .classify_text import said, unquoted, words_of
 from .context_size import Overflow, read_overflow
 from .retry_after import delay_from_headers, delay_from_text
 
@@ -28,6 +28,21 @@ Surface: TypeAlias = Literal["http", "stream"]
 
 _GENERIC: Final = frozenset({None, 200, 400, 500, 502})
 """Statuses that yield to one that the body names."""
+
+_COMPLAINTS: Final = frozenset({400, 422})
+"""Statuses of complaints about the request, which quote it."""
+
+_TROUBLES: Final = frozenset(
+    {
+        ErrorCode.MODEL_RATE_LIMITED,
+        ErrorCode.MODEL_QUOTA_EXCEEDED,
+        ErrorCode.MODEL_OVERLOADED,
+        ErrorCode.MODEL_LOADING,
+        ErrorCode.MODEL_UNAVAILABLE,
+        ErrorCode.MODEL_TIMEOUT,
+    }
+)
+"""What a quoted name or value cannot tell of."""
 
 _REQUEST_IDS: Final = (
     "x-request-id",
@@ -165,7 +180,11 @@ def _page(status: int) -> ErrorCode:
 
 def _match(reading: Reading, status: int) -> Rule | None:
     words = words_of(reading)
-    return next((rule for rule in RULES if _holds(rule, reading, words, status)), None)
+    bare = unquoted(words) if status in _COMPLAINTS else words
+    return next(
+        (rule for rule in RULES if _holds(rule, reading, bare if rule.code in _TROUBLES else words, status)),
+        None,
+    )
 
 
 def _holds(rule: Rule, reading: Reading, words: str, status: int) -> bool:

@@ -33,6 +33,21 @@ def words_of(reading: Reading) -> str:
     return " ".join(_url().sub(" ", joined).replace("\\n", " ").split())
 
 
+@cache
+def _quote() -> re.Pattern[str]:
+    # a quotation that is no value of printed JSON, or the path of a field
+    return re.compile(
+        r"(?<![\w'\":=])(?<![:=] )(?:'[^']{1,200}'|\"[^\"]{1,200}\")(?!\w)"
+        r"|(?<=[a-z]: )(?:'[^'{]{1,200}'|\"[^\"{]{1,200}\")(?!\w)"
+        r"|\b[a-z_]\w{0,60}(?:\.\w{1,60}){2,12}"
+    )
+
+
+def unquoted(words: str) -> str:
+    """The sentences without what they quote: names and values that a complaint repeats."""
+    return _quote().sub(" ", words)
+
+
 def shorten(text: str) -> str:
     """One line of at most `LENGTH` characters, without secrets and without a full stop."""
     line = "".join(character if character.isprintable() else " " for character in text[:_TEXT])

@@ -88,7 +88,8 @@ KEYS: Final = (
     r"|not authenticated|invalid authentication|missing authentication"
     r"|authentication (?:failed|required|error|parameter|fails)"
     r"|authorization (?:failed|required|header)|permission (?:\S{1,60} )?(?:denied|error)"
-    r"|access (?:is )?denied|security token|身份|鉴权|认证|令牌|密钥|未授权|无权"
+    r"|access (?:is )?denied|access to (?:\S{1,40} ){1,5}(?:is|are) (?:not allowed|restricted|disabled)"
+    r"|security token|身份|鉴权|认证|令牌|密钥|未授权|无权"
     r"|token.{0,4}(?:无效|过期|不正确)"
 )
 

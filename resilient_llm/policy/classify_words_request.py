@@ -163,10 +163,11 @@ NAME: Final = r"maximum length \d{1,3}\b|(?:at most|exceeds|maximum of|max\.?) \
 MALFORMED: Final = (
     # the form of a parameter's complaint, whatever names and values it quotes
     r"invalid (?:schema|value|type|parameter|format)(?: for| at|:) |validation errors? for "
+    r"|invalid '[a-z_][\w.\[\]]{1,80}': "
     r"|(?:unknown|unrecognized|unexpected) (?:request )?(?:parameter|argument|field|name|key|property)\b"
     r"|input should be |string should (?:have|match)|is not one of \[|missing required parameter"
     r"|parameter is not supported|does not support the ['\"`]|expected toolresult blocks"
 )
 
-SPECIFIC: Final = r"token|api.?key|model_?id|'model'|bytes"
+SPECIFIC: Final = r"token|api.?key|model_?id|'model'|bytes|too (?:long|large)|exceed"
 """What such a complaint may be about that has a code of its own."""

@@ -36,6 +36,12 @@ def told(message: str, code: str | None = None) -> str:
         "The deadline of 5 s is too short. The minimum is 10 s.",
         "`temperature` is deprecated for this model.",
         "Could not be done: invalid context length parameter",
+        "tools.0.input_schema.properties.rate_limit.type: 'float' is no type of JSON schema",
+        "Invalid 'messages[0].name': 'billing bot' does not match the pattern.",
+        "'temperature' must be a number; you sent 'loading model'",
+        "The content cannot be empty. Received: 'insufficient funds'",
+        'Seed must be an integer. "server busy" given.',
+        "Value 'rate_limit' at 'toolConfig' must match the pattern",
     ],
 )
 @pytest.mark.parametrize("status", [400, 422])
@@ -90,6 +96,20 @@ def test_the_finer_of_two_fields_is_the_wait() -> None:
         {"error": {"message": "slow", "retry_after_seconds": 16, "retry_after_seconds_raw": 15.7}}
     )
     assert classify(status=429, body=body).retry_after == 15.7
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("{'error': {'message': 'insufficient balance', 'code': oops}}", C.MODEL_QUOTA_EXCEEDED),
+        ("client error: 400, message='The service is overloaded'", C.MODEL_OVERLOADED),
+        (told("The model 'acme' does not exist"), C.MODEL_NOT_FOUND),
+        (told("Your account's credit balance is too low; it can't be used"), C.MODEL_QUOTA_EXCEEDED),
+    ],
+)
+def test_what_is_said_itself_is_no_quotation(body: str, code: ErrorCode) -> None:
+    """Printed JSON, names of models and apostrophes are not masked."""
+    assert classify(status=400, body=body).code == code
 
 
 @pytest.mark.parametrize("end", [".", "...", "。", "…", " . ."])
