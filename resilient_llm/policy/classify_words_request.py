@@ -102,7 +102,8 @@ FILTER: Final = (
 
 INVALID: Final = (
     r"jinja|chat[ _]template|raise_exception|templat|roles? must|must alternate|unsupported"
-    r"|not (?:\w{1,10} )?support|n't support|invalid"
+    r"|not (?:\w{1,10} )?support|n't support"
+    r"|invalid(?! (?:input )?batch| (?:state|pointer|memory|handle|device)\b)"
     r"|must (?:be|have|contain|not|provide|start|end|match)|should (?:be|not|have|match)|is required"
     r"|are required|missing|schema|grammar"
     r"|(?:failed|unable|error|cannot|could not) (?:to )?(?:\w{1,8} )?(?:pars|decode|process (?:input"
@@ -122,6 +123,7 @@ WRONG_PATH: Final = (
     r"|endpoint (?:\S{1,80} )?(?:not found|does not exist)|path (?:\S{1,80} )?not found"
     r"|no static resource|not found: (?:/|post|get)|method not (?:allowed|found)"
     r"|unsupported (?:endpoint|method)"
+    r"|no (?:endpoints?|providers?) (?:\w{1,12} )?(?:that|which) (?:\w{1,12} ){0,2}(?:support|handle)"
     r"|(?:response|item|file|thread|assistant|conversation|batch|vector store|run|upload"
     r"|fine-tun\w{0,6} job|tool call|prompt|cached content"
     r"|cachedcontent)s? (?:with )?(?:id )?\S{0,80} ?(?:was )?(?:not found|does not exist)"
