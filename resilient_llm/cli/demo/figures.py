@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .plan import place_of
+from .phases import place_of
 
 if TYPE_CHECKING:
     from .tally import Lane, Tally
@@ -48,7 +48,7 @@ def _stages(tally: Tally) -> dict[str, Any]:
     stages = tally.stages
     return {
         "retries": stages.retries,
-        "retries_at_the_server_s_time": stages.told_to_wait,
+        "retries_after_server_delay": stages.told_to_wait,
         "waited_seconds": round(stages.waited, 2),
         "calls_saved_by_retry": tally.healed,
         "calls_rejected_by_open_circuit": tally.rejected,
@@ -62,7 +62,7 @@ def _stages(tally: Tally) -> dict[str, Any]:
 def _phases(tally: Tally) -> list[dict[str, Any]]:
     plan = tally.plan
     lanes = {"bare": tally.bare, "stack": tally.stack}
-    calls = Counter(call.phase for call in plan.calls)
+    calls = Counter(call.phase for call in plan.calls[: tally.bare.started])
     succeeded = {
         name: Counter(result.call.phase for result in lane.results if result.error is None)
         for name, lane in lanes.items()

@@ -1,16 +1,18 @@
-"""What will happen: the backend's phases and the calls, all of it from the seed."""
+"""What will happen: the calls, the backend's phases, the options, all of it from the seed."""
 
 from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import backoff
 
 from resilient_llm.middleware import CircuitBreaker
-from resilient_llm.testing import Answer, Cut, Garbage, Phase, Phases, Reset, Stall, Status, Throttle
+from resilient_llm.testing import Phases
+
+from .phases import Kind, Stretch, place_of, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,19 +21,13 @@ if TYPE_CHECKING:
 
     from resilient_llm.models import Message
     from resilient_llm.presets import StackOptions
-    from resilient_llm.testing import Fault
-    from resilient_llm.testing.fault_server.schedule import Share
 
 SECONDS: Final = 24.0
 """How long the phases last together if nothing is scaled."""
-WINDOW: Final = 2048
-"""The backend's context window, in tokens."""
 MODEL: Final = "demo-model"
 TURNS: Final = 24
 WORDS: Final = 70
 """A long conversation: so many turns of so many words, about 5,000 tokens."""
-
-Kind: TypeAlias = Literal["whole", "stream", "long"]
 
 
 @attrs.frozen
@@ -70,60 +66,6 @@ class Limits:
                 rng=random.Random(seed),  # noqa: S311 - repeatable on purpose
             ),
         }
-
-
-@attrs.frozen
-class Stretch:
-    """A phase of the demo: the backend's, what it is in words, and which kinds of calls come."""
-
-    phase: Phase
-    what: str
-    kinds: tuple[Kind, ...] = ("whole", "stream")
-
-
-def stretches(scale: float) -> tuple[Stretch, ...]:
-    """The phases, their times multiplied by `scale`."""
-    latency, interval = 0.04 * scale, 0.004 * scale
-    answer = Answer(latency=latency, interval=interval)
-    slow = Answer(latency=0.3 * scale, interval=0.05 * scale)
-    cut = partial(Cut, latency=latency, interval=interval)
-
-    def phase(name: str, seconds: float, *faults: Share, otherwise: Fault = answer) -> Phase:
-        return Phase(name, seconds * scale, faults, otherwise)
-
-    busy, failed, reset = (
-        Status.overloaded(latency=latency),
-        Status.failed(latency=latency),
-        Reset(latency=latency),
-    )
-    throttle = Throttle(refuse=0.7 * scale, period=1.0 * scale, otherwise=answer)
-    streams: tuple[Share, ...] = (
-        (0.08, cut(after=0)),
-        (0.05, cut(after=0, clean=True)),
-        (0.04, cut(after=5)),
-        (0.03, cut(after=5, clean=True)),
-        (0.05, Stall(latency=latency)),
-        (0.05, Garbage(latency=latency)),
-        (0.20, slow),
-    )
-    return (
-        Stretch(phase("calm", 2.0), "answers"),
-        Stretch(
-            phase("limits", 4.0, otherwise=throttle), f"429 for {0.7 * scale:.2g} s of each {scale:.2g} s"
-        ),
-        Stretch(
-            phase("brown-out", 4.0, (0.15, busy), (0.05, failed), (0.1, reset), (0.2, slow)),
-            "3 in 10: 503, 500, reset",
-        ),
-        Stretch(phase("outage", 4.0, otherwise=Reset()), "resets every connection"),
-        Stretch(phase("back", 2.0), "answers again"),
-        Stretch(
-            phase("streams", 4.0, *streams),
-            "3 in 10: cut, stalled, junk",
-            ("stream", "stream", "stream", "whole"),
-        ),
-        Stretch(phase("overflow", 4.0), f"window of {WINDOW:,} tokens", ("long", "long", "whole", "stream")),
-    )
 
 
 @attrs.frozen
@@ -186,12 +128,3 @@ class Plan:
     def seconds(self) -> float:
         """How long calls are made."""
         return self.schedule.seconds
-
-
-def place_of(parts: tuple[Stretch, ...], at: float) -> int:
-    """The place of the phase at a time; the last one for what comes after it."""
-    for place, part in enumerate(parts):
-        at -= part.phase.seconds
-        if at < 0:
-            return place
-    return len(parts) - 1

@@ -11,8 +11,10 @@ from resilient_llm.errors import ErrorCode, LLMError
 from resilient_llm.testing import FaultServer
 from resilient_llm.testing.bare import BareClient
 from resilient_llm.testing.fault_server.openai import echo
+from resilient_llm.tokens import preload
 
-from .plan import MODEL, WINDOW
+from .phases import WINDOW
+from .plan import MODEL
 from .tally import UNNOTICED, Lane, Moves, Result
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ TICK = 0.125
 
 async def play(tally: Tally, look: Callable[[], None]) -> None:
     """Make all calls through both clients, and call `look` every now and then."""
+    preload()  # as a server should before it takes traffic: building a vocabulary stops everything for a moment
     plan, clock = tally.plan, tally.clock
     async with _clients(tally) as lanes, asyncio.TaskGroup() as group:
         watching = group.create_task(_watch(tally, look))

@@ -1,4 +1,4 @@
-"""The report at the end: tables, and two lines that say it all."""
+"""The report at the end: tables, the timeline, and two lines that say it all."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def intro(tally: Tally) -> Text:
 
 
 def print_report(console: Console, tally: Tally, facts: Mapping[str, Any]) -> None:
-    """Print timeline, tables and verdict."""
-    console.print(timeline(tally, console.width, ascii_only=console.options.ascii_only), soft_wrap=True)
-    console.print()
+    """Print tables, timeline and verdict; what matters most stands last, where the eye is."""
     console.print(_phases(facts))
     console.print()
     for title, table in (
@@ -47,6 +45,8 @@ def print_report(console: Console, tally: Tally, facts: Mapping[str, Any]) -> No
     ):
         console.print(Text(title, "bold"))
         console.print(Padding(table, (0, 0, 0, 2)))
+    console.print()
+    console.print(timeline(tally, console.width, ascii_only=console.options.ascii_only), soft_wrap=True)
     console.print()
     console.print(_verdict(facts))
     if facts["interrupted"]:
@@ -60,8 +60,8 @@ def _table(*, header: bool = False) -> Table:
 
 def _phases(facts: Mapping[str, Any]) -> Table:
     table = _table(header=True)
-    for name in ("\nphase", "\nthe backend"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("\nphase", no_wrap=True)
+    table.add_column("\nthe backend")
     for name in ("\ncalls", "succeeded\nbare", "\nstack", "requests\nbare", "\nstack"):
         table.add_column(name, justify="right", no_wrap=True)
     for phase in facts["phases"]:
@@ -69,7 +69,7 @@ def _phases(facts: Mapping[str, Any]) -> Table:
         sent = [str(phase[lane]["requests"]) for lane in BOTH]
         table.add_row(phase["name"], phase["what"], str(phase["calls"]), *good, *sent)
     totals = [str(facts[lane][what]) for what in ("succeeded", "requests") for lane in BOTH]
-    table.add_row("all", "", str(facts["calls"]), *totals, style="bold")
+    table.add_row("all", "", str(facts["bare"]["started"]), *totals, style="bold")
     return table
 
 
@@ -80,15 +80,16 @@ def _colored(count: int, calls: int) -> str:
 
 def _stages(facts: Mapping[str, Any]) -> Table:
     did = facts["stack"]["stages"]
-    opened = [move["state"] for move in did["circuit"]]
-    told = did["retries_at_the_server_s_time"]
+    moves = [move["state"] for move in did["circuit"]]
+    probes = moves.count("half_open")
+    openings = moves.count("open")
     lines = {
-        "TokenBudget": f"pruned {did['conversations_pruned']} conversations by {did['tokens_pruned']:,} tokens",
-        "Retry": f"{did['retries']} retries ({told} at the server's word), {did['waited_seconds']:.1f} s of waits; "
-        f"saved {did['calls_saved_by_retry']} calls",
-        "CircuitBreaker": f"opened {opened.count('open')} times, sent {opened.count('half_open')} probes; "
-        f"rejected {did['calls_rejected_by_open_circuit']} calls at once",
-        "ErrorClassifier": _counts(did["failed_attempts"]) or "nothing to classify",
+        "TokenBudget": f"conversations pruned: {did['conversations_pruned']}, tokens: {did['tokens_pruned']:,}",
+        "Retry": f"retries: {did['retries']} (timed by the server: {did['retries_after_server_delay']}), "
+        f"calls saved: {did['calls_saved_by_retry']}, waits: {did['waited_seconds']:.1f} s",
+        "CircuitBreaker": f"opened: {openings}, probes: {probes}, "
+        f"calls rejected at once: {did['calls_rejected_by_open_circuit']}",
+        "ErrorClassifier": f"failed attempts: {_counts(did['failed_attempts']) or 'none'}",
     }
     table = _table()
     for stage, line in lines.items():

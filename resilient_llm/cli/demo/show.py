@@ -14,7 +14,8 @@ from rich.text import Text
 from resilient_llm.clock import SYSTEM_CLOCK
 
 from .figures import figures
-from .plan import Plan, place_of
+from .phases import place_of
+from .plan import Plan
 from .play import play
 from .report import intro, print_report
 from .tally import Tally

@@ -155,11 +155,11 @@ def _legend(axis: Axis, marks: Marks) -> Text:
     return Text.assemble(
         " " * LABEL,
         (marks.all, ALL),
-        " all calls succeeded  ",
+        " all ok  ",
         (marks.some, SOME),
         " some  ",
         (marks.none, NONE),
         f" none   circuit: {marks.closed} closed  O open  ? probe\n",
         " " * LABEL,
-        f"sent: requests that reached the backend in {axis.edge(1):.2g} s",
+        f"sent: requests that reached the backend, per {axis.edge(1):.2g} s",
     )
