@@ -7,7 +7,7 @@ import contextvars
 import sys
 import threading
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -68,10 +68,11 @@ class Job(Generic[T]):
 
     async def _run(self) -> None:
         try:
-            done = Done(await self._make(self))
+            value = await self._make(self)
         except BaseException as exc:  # noqa: BLE001 - the thread that waits is to have it, whatever it is
-            done = Done(error=exc)
-        self.finish(done)
+            self.finish(Done(error=exc))
+        else:
+            self.finish(Done(value))
 
     def finish(self, done: Done) -> None:
         """Tell the thread how it ended; only the first time counts."""
@@ -131,16 +132,14 @@ class Job(Generic[T]):
             raise RuntimeError(msg)
 
     def result(self) -> T:
-        """Wait for the end.
+        """Wait for the end of a job that hands over nothing before.
 
         Raises:
             BaseException: What ended it; a cancellation as `RuntimeError`, for the thread was not cancelled.
         """
         done = self.take()
-        while not isinstance(done, Done):
-            done = self.take()
         try:
-            value: T = outcome(done)
+            value: T = outcome(cast("Done", done))
             return value
         finally:
             del done, self  # an error has its traceback, the traceback its frames
