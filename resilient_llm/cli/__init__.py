@@ -9,6 +9,8 @@ def main() -> None:
     """Run `resilient-llm`, or say what to install."""
     try:
         from .app import app  # noqa: PLC0415 - typer is an extra
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except ModuleNotFoundError as exc:
         if exc.name not in {"typer", "rich"}:
             raise
