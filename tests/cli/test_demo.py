@@ -35,12 +35,12 @@ BRIEFLY = ["--seed", "68", "--calls", "1", "--seconds", "2"]  # its only call co
 
 PROGRAM = """
 from resilient_llm.cli.demo.show import show
-raise SystemExit(show(seed=7, calls=300, seconds=24, as_json={as_json}))
+raise SystemExit(show(seed=7, calls=300, seconds={seconds}, as_json={as_json}))
 """
 
 
-def running(*, as_json: bool) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-c", PROGRAM.format(as_json=as_json)]
+def running(*, as_json: bool, seconds: float = 24) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", PROGRAM.format(as_json=as_json, seconds=seconds)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -251,6 +251,15 @@ def test_lines_and_report_in_a_pipe():
 def test_options_out_of_range_are_refused(arguments):
     """A wrong option ends with status 2, before anything runs."""
     assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_a_reader_who_left_is_no_crash():
+    """A pipe that is closed early ends the demo with status 1 and without a word."""
+    with running(as_json=False, seconds=3) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

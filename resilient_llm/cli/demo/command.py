@@ -15,11 +15,14 @@ def demo(
         bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")
     ] = False,
 ) -> None:
-    """See what failures do to a bare client and to the standard stack: no network, no key, half a minute.
+    """See what failures do to a bare client and to the standard stack.
 
-    Two servers of this process fail in the same way, on a seeded schedule: rate limits, a brown-out, an outage,
-    broken streams, a context window that is too small. The same calls go to one through plain aiohttp and to the
-    other through the standard stack. Ctrl-C ends the demo with what is known by then.
+    Two servers of this process fail in the same way, on a seeded schedule:
+    rate limits, a brown-out, an outage, broken streams, a window that is too
+    small. The same calls go to one through plain aiohttp and to the other
+    through the standard stack. No network, no key, half a minute.
+
+    Ctrl-C ends the demo with what is known by then.
     """
     from .show import show  # noqa: PLC0415 - other commands need not wait for it to be imported
 

@@ -28,15 +28,28 @@ INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
 
 
+class Screen(Console):
+    """A console on which a reader who left (`| head`) is an ordinary error: exits do not belong into a loop."""
+
+    def on_broken_pipe(self) -> None:
+        """Say so, after rich has made sure that nothing more is written."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise BrokenPipeError from None
+
+
 def show(*, seed: int, calls: int, seconds: float, as_json: bool) -> int:
     """Play the demo and show it. Gives the exit status."""
     tally = Tally(Plan.of(seed=seed, calls=calls, seconds=seconds), SYSTEM_CLOCK)
-    console = Console(stderr=as_json, highlight=False)
+    console = Screen(stderr=as_json, highlight=False)
     interrupted = False
     try:
         _play(tally, console, quiet=as_json and not console.is_terminal)
     except KeyboardInterrupt:
         interrupted = True
+    except BrokenPipeError:
+        return 1
     facts = figures(tally, interrupted=interrupted)
     if as_json:
         json.dump(facts, sys.stdout, indent=2)
@@ -48,15 +61,24 @@ def show(*, seed: int, calls: int, seconds: float, as_json: bool) -> int:
 
 def _play(tally: Tally, console: Console, *, quiet: bool) -> None:
     if quiet:
-        asyncio.run(play(tally, lambda: None))
+        _run(tally, lambda: None)
         return
     console.print(intro(tally))
     if not console.is_terminal:
-        asyncio.run(play(tally, _lines(tally, console)))
+        _run(tally, _lines(tally, console))
         console.print()
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        asyncio.run(play(tally, lambda: live.update(_screen(tally, console), refresh=True)))
+        _run(tally, lambda: live.update(_screen(tally, console), refresh=True))
+
+
+def _run(tally: Tally, look: Callable[[], None]) -> None:
+    try:
+        asyncio.run(play(tally, look))
+    except BaseExceptionGroup as group:
+        if group.subgroup(BrokenPipeError):
+            raise BrokenPipeError from None
+        raise
 
 
 def _screen(tally: Tally, console: Console) -> Group:
