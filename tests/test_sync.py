@@ -622,3 +622,30 @@ def test_parent_and_child_both_go_on_after_a_fork(load) -> None:
         child = start(FORK, server.base_url, load)
         stdout, stderr = child.communicate(timeout=6 * PATIENCE)
     assert (child.returncode, quiet(stderr), stdout) == (0, "", "done\n")
+
+
+@posix
+def test_a_fork_waits_until_the_loop_holds_no_lock() -> None:
+    """A stage is in the midst of something under a lock; the child finds that lock free."""
+    program = """
+import os, sys, threading, time
+import resilient_llm as rl
+lock, entered = threading.Lock(), threading.Event()
+async def stage(request, call_next):
+    with lock:
+        entered.set()
+        time.sleep(0.2)
+    return await call_next(request)
+llm = rl.Client("offline", middleware=[stage])
+thread = threading.Thread(target=llm.generate, args=("Hello",))
+thread.start()
+entered.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if lock.acquire(timeout=2) and llm else 1)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+llm.close()
+"""
+    _, stderr = (child := start(program)).communicate(timeout=PATIENCE)
+    assert (child.returncode, quiet(stderr)) == (0, "")
