@@ -62,6 +62,7 @@ class Screen:
         )
         self._terminal = sys.stdout.isatty()
         self._open = ""
+        self._later: list[tuple[str, str]] = []
         self._loading = False
 
     # The answer ...
@@ -75,7 +76,7 @@ class Screen:
                 sys.stdout.flush()
             case ReasoningDelta(text) if self._err.is_terminal and not self.quiet:
                 self._switch("thoughts")
-                self._print(printable(text), "dim italic", end="")
+                self._write(printable(text), "dim italic", end="")
             case Finish():
                 self._switch("")
             case _:
@@ -97,8 +98,10 @@ class Screen:
             sys.stdout.write("\n")
             sys.stdout.flush()
         elif self._open == "thoughts":
-            self._print("", "")
+            self._write("", "")
         self._open = part
+        while self._later and not part:
+            self._write(*self._later.pop(0))
 
     # Notices and errors ...
 
@@ -134,7 +137,15 @@ class Screen:
             case _:
                 pass
 
-    def _print(self, text: str, style: str, end: str = "\n") -> None:
+    def _print(self, line: str, style: str) -> None:
+        """Write a line, but not into an answer: what is told meanwhile follows it."""
+        if self._open == "answer":
+            self._later.append((line, style))
+        else:
+            self._switch("")
+            self._write(line, style)
+
+    def _write(self, text: str, style: str, end: str = "\n") -> None:
         with contextlib.suppress(OSError):  # a full disk, say: no reason to lose the answer
             self._err.print(text, style=style, end=end)
 

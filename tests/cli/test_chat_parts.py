@@ -142,6 +142,17 @@ def test_notices_of_a_call(capsys) -> None:
     assert lines[4] == "pruned: the oldest messages (2) are left out, 900 tokens are now 400, 512 fit"
 
 
+def test_a_line_is_never_written_into_an_answer(monkeypatch) -> None:
+    """What is told while an answer is being written follows it, on lines of its own."""
+    both = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", both)
+    monkeypatch.setattr(sys, "stderr", both)
+    screen = Screen()
+    for step in (rl.TextDelta("a "), "told", rl.TextDelta("b"), rl.Finish("stop"), "then"):
+        screen.event(step) if isinstance(step, str) else screen.show(step)
+    assert both.getvalue() == "a b\ntold\nthen\n"
+
+
 def test_notices_may_be_lost() -> None:
     """Standard error that nobody reads any more does not end the answer."""
 
