@@ -247,6 +247,43 @@ def test_lines_and_report_in_a_pipe():
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("colour", [{"FORCE_COLOR": "1"}, {"FORCE_COLOR": "1", "NO_COLOR": "1"}])
+def test_a_terminal_gets_a_live_view_in_colour(colour):
+    """On a terminal the timeline is drawn while it grows; colours go with `NO_COLOR`."""
+    done = CliRunner().invoke(app, BRIEFLY, env={"TERM": "xterm", **colour})
+    assert done.exit_code == 0
+    assert "under way" in done.stdout
+    assert ("\x1b[32m" in done.stdout) is ("NO_COLOR" not in colour)
+
+
+def test_an_interruption_has_its_own_status(monkeypatch):
+    """Ctrl-C gives the report of what is known and status 130."""
+
+    async def interrupted(tally, look):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("resilient_llm.cli.demo.show.play", interrupted)
+    done = CliRunner().invoke(app, BRIEFLY)
+    assert done.exit_code == 130
+    assert "Interrupted after 0.0 s" in done.stdout
+
+
+@pytest.mark.parametrize(("error", "status"), [(BrokenPipeError(), 1), (ZeroDivisionError(), None)])
+def test_only_a_lost_reader_is_taken_lightly(monkeypatch, error, status):
+    """A closed pipe ends the demo; any other error in a task is seen as it is."""
+
+    async def failing(tally, look):
+        msg = "tasks"
+        raise ExceptionGroup(msg, [error])
+
+    monkeypatch.setattr("resilient_llm.cli.demo.show.play", failing)
+    done = CliRunner().invoke(app, BRIEFLY)
+    if status is None:
+        assert isinstance(done.exception, ExceptionGroup)
+    else:
+        assert done.exit_code == status
+
+
 @pytest.mark.parametrize("arguments", [["--calls", "0"], ["--seconds", "1"], ["--seed", "x"]])
 def test_options_out_of_range_are_refused(arguments):
     """A wrong option ends with status 2, before anything runs."""
@@ -255,7 +292,7 @@ def test_options_out_of_range_are_refused(arguments):
 
 def test_a_reader_who_left_is_no_crash():
     """A pipe that is closed early ends the demo with status 1 and without a word."""
-    with running(as_json=False, seconds=3) as process:
+    with running(as_json=False, seconds=2) as process:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
@@ -267,7 +304,7 @@ def test_ctrl_c_ends_with_what_is_known():
     """Ctrl-C ends the demo at once, cleanly, with the report or the figures so far and status 130."""
     with running(as_json=False) as shown_one, running(as_json=True) as json_one:
         assert shown_one.stdout.readline().startswith("300 calls")
-        time.sleep(1)
+        time.sleep(0.5)
         for process in (shown_one, json_one):
             process.send_signal(signal.SIGINT)
         (report, noise), (text, more_noise) = (one.communicate(timeout=5) for one in (shown_one, json_one))

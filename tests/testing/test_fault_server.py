@@ -317,6 +317,7 @@ async def test_leaving_breaks_off_what_is_under_way(session):
     with pytest.raises(aiohttp.ClientPayloadError):
         await response.read()
     assert server.requests[0].ending == "cut"
+    assert repr(server) == "<FaultServer not running, 1 requests, 1 connections>"
     with pytest.raises(RuntimeError, match="not running"):
         _ = server.base_url
     with pytest.raises(ConnectionRefusedError), socket.socket() as sock:

@@ -24,7 +24,7 @@ def intro(tally: Tally) -> Text:
     """What is about to happen, and with which options."""
     plan, limits = tally.plan, tally.plan.limits
     return Text.assemble(
-        (f"{len(plan.calls)} calls in {plan.seconds:g} s", "bold"),
+        (f"{len(plan.calls):,} calls in {plan.seconds:g} s", "bold"),
         f" through a bare client and through the standard stack, seed {plan.seed}\n",
         f"bare   aiohttp: post, raise_for_status, read; timeout={limits.deadline:g}\n",
         f"stack  deadline={limits.deadline:g}, first_token_timeout={limits.first_token_timeout:g}, ",
