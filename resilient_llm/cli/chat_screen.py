@@ -94,12 +94,12 @@ class Screen:
         """Begin another part on a line of its own."""
         if self._open == part:
             return
-        if self._open == "answer":
+        before, self._open = self._open, part
+        if before == "answer":
             sys.stdout.write("\n")
             sys.stdout.flush()
-        elif self._open == "thoughts":
+        elif before == "thoughts":
             self._write("", "")
-        self._open = part
         while self._later and not part:
             self._write(*self._later.pop(0))
 
@@ -111,7 +111,8 @@ class Screen:
             self._print(one_line(line), style)
 
     def error(self, error: object) -> None:
-        """Write an error's line."""
+        """Write an error's line; it ends the answer."""
+        self._switch("")
         self._print(one_line(f"error: {error}"), "red")
 
     def event(self, line: str) -> None:
