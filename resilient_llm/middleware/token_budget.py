@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from resilient_llm.errors import ModelContextLengthError, ModelInvalidRequestError
-from resilient_llm.policy.overflow import Lesson, Lessons, in_our_tokens, lesson_of
+from resilient_llm.policy.overflow import Lesson, Lessons, answer_share, in_our_tokens, lesson_of
 from resilient_llm.tokens import ChatCounter, ContextWindow, MalformedMessageError, context_window
 from resilient_llm.tokens import message_budget as _message_budget
 from resilient_llm.tokens import prune as _prune
@@ -39,8 +39,9 @@ class TokenBudget:
     our count was off) is learned from its error, and the call is pruned and sent once more.
 
     The window comes from `context_window`, else from what an earlier refusal taught, else from the published
-    table; while nobody knows it, nothing is pruned. The answer's `max_tokens`, tools and response schema are taken
-    off, and 3 % of the window where the model's tokenizer is only estimated.
+    table; while nobody knows it, nothing is pruned. Taken off are the answer's `max_tokens` (a quarter of a window
+    that could not hold them at all), tools and response schema, and 3 % of the window where the model's tokenizer
+    is only estimated.
 
     Args:
         context_window: The window in tokens, or a function that gives the one of a model (or None).
@@ -104,7 +105,7 @@ class TokenBudget:
             limit=error.context_limit,
             requested=error.context_requested,
             estimate=estimate,
-            reserved=_answer_tokens(request) or 0,
+            asked=_answer_tokens(request),
             window=window.tokens if isinstance(window, ContextWindow) else window,
         )
         if lesson is None:
@@ -122,9 +123,10 @@ class TokenBudget:
         self, request: Request, window: ContextWindow | int, ratio: float
     ) -> tuple[Request, PruneReport | None]:
         counter = self._counters(request.model)
+        size = window.tokens if isinstance(window, ContextWindow) else window
         budget = _message_budget(
             window,
-            max_tokens=_answer_tokens(request),
+            max_tokens=answer_share(_answer_tokens(request), size),
             definitions=self._definitions(request),
             exact=counter.exact,
             margin=self.margin,

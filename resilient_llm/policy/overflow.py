@@ -49,25 +49,37 @@ class Lessons:
                 self._lessons.popitem(last=False)
 
 
+def answer_share(asked: int | None, window: int) -> int:
+    """The tokens to keep free for the answer.
+
+    What was asked for; but of a window that could not even hold that, a quarter. A backend that insists on
+    `max_tokens` refuses such a call whatever its prompt, one that does not ends the answer where the window ends.
+    """
+    if asked is None or asked < window:
+        return asked or 0
+    return window // 4
+
+
 def lesson_of(
-    *, limit: int | None, requested: int | None, estimate: int, reserved: int, window: int | None
+    *, limit: int | None, requested: int | None, estimate: int, asked: int | None, window: int | None
 ) -> Lesson | None:
     """What an overflow error says about a prompt that we took for `estimate` tokens.
 
     Args:
         limit: The window that the error names, if it does.
         requested: The size that the error names, if it does. Backends differ in whether that includes the
-            `reserved` tokens of the answer; taking it for the prompt's alone errs on the safe side.
+            tokens of the answer; taking it for the prompt's alone errs on the safe side.
         estimate: Our count of prompt and definitions.
-        reserved: The tokens asked for as answer.
+        asked: The tokens asked for as answer, if any were.
         window: The window as far as it was known before.
 
     Returns:
-        None if neither the error nor anyone else knows the window, or the answer alone does not fit into it.
+        None if neither the error nor anyone else knows the window.
     """
     size = limit or window
-    if size is None or size <= reserved or estimate <= 0:
+    if size is None or estimate <= 0:
         return None
+    reserved = answer_share(asked, size)
     if requested is not None:
         return Lesson(size, max(1.0, requested / estimate))
     if estimate > size - reserved:

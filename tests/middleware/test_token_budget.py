@@ -208,3 +208,11 @@ async def test_numbers_go_on_after_a_loop_that_retried() -> None:
     retry = Retry(wait=partial(backoff.constant, interval=0.001), jitter=None)
     done = await (await Pipeline([TokenBudget(), retry], transport)(ask(model="unknown-model"))).completion()
     assert [attempt.number for attempt in done.trace] == [1, 2, 3]
+
+
+async def test_a_default_answer_length_does_not_close_a_small_window() -> None:
+    """With `max_tokens` above the whole window, three quarters of it are left for the prompt."""
+    transport = ScriptedTransport("ok")
+    done = await send(TokenBudget(context_window=400), transport, ask(max_tokens=1024))
+    assert 0 < size(transport.requests[0].messages) <= 300
+    assert done.pruned.budget == 300

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_llm.policy import overflow
-from resilient_llm.policy.overflow import Lesson, Lessons, in_our_tokens, lesson_of
+from resilient_llm.policy.overflow import Lesson, Lessons, answer_share, in_our_tokens, lesson_of
 
 
 def lesson(**facts) -> Lesson | None:
-    known = {"limit": 1000, "requested": None, "estimate": 500, "reserved": 0, "window": None}
+    known = {"limit": 1000, "requested": None, "estimate": 500, "asked": None, "window": None}
     return lesson_of(**(known | facts))
 
 
@@ -25,7 +25,7 @@ def test_the_error_names_only_the_window() -> None:
     """If our estimate was over it, the estimate is believed; if it fitted, half of the room is used."""
     assert lesson(estimate=2000) == Lesson(1000)
     assert in_our_tokens(1000, lesson(estimate=500).ratio) == 250
-    assert in_our_tokens(800, lesson(estimate=500, reserved=200).ratio) == 250
+    assert in_our_tokens(800, lesson(estimate=500, asked=200).ratio) == 250
 
 
 def test_the_error_names_nothing() -> None:
@@ -34,10 +34,18 @@ def test_the_error_names_nothing() -> None:
     assert lesson(limit=None) is None
 
 
-@pytest.mark.parametrize("facts", [{"reserved": 1000}, {"reserved": 2000}, {"estimate": 0}])
-def test_what_pruning_cannot_cure_teaches_nothing(facts) -> None:
-    """An answer that alone fills the window, or a prompt of nothing, is not helped by dropping turns."""
-    assert lesson(**facts) is None
+def test_a_prompt_of_nothing_teaches_nothing() -> None:
+    """There is no size to compare with."""
+    assert lesson(estimate=0) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "window", "share"),
+    [(None, 1000, 0), (200, 1000, 200), (999, 1000, 999), (1000, 1000, 250), (4096, 512, 128)],
+)
+def test_an_answer_that_the_window_could_not_hold_gets_a_quarter(asked, window, share) -> None:
+    """A default meant for larger models does not make every call to a small one impossible."""
+    assert answer_share(asked, window) == share
 
 
 def test_the_newest_window_counts_and_the_largest_ratio_with_it() -> None:
