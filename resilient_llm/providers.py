@@ -54,6 +54,10 @@ HIDDEN: Final = frozenset({"api_key", "headers", "query"})
 DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {"lmstudio": {"max_tokens": 1024}}
 
 
+def _own(parameters: Mapping[str, object]) -> dict[str, object]:
+    return dict(parameters)
+
+
 def _harmless(parameters: Mapping[str, object]) -> str:
     shown = {
         name: value if name in KINDS.keys() - HIDDEN and "@" not in str(value) else "..."
@@ -72,7 +76,7 @@ class LLMProviderConfig:
     """
 
     provider_type: str
-    parameters: Mapping[str, object] = attrs.field(factory=dict, converter=dict, repr=_harmless)
+    parameters: Mapping[str, object] = attrs.field(factory=dict, converter=_own, repr=_harmless)
 
 
 class LLMProvider(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import sys
 import threading
 from queue import Empty, SimpleQueue
@@ -37,8 +36,8 @@ class Done:
 class Job(Generic[T]):
     """One coroutine, and its inbox at the thread that waits: any number of items, and `Done`.
 
-    The coroutine sees the context variables of the thread that made the job. No exception leaves it for the loop: the
-    thread gets all of them.
+    The coroutine sees the context variables of the thread that submits the job. No exception leaves it for the loop:
+    the thread gets all of them.
 
     Args:
         make: Called on the loop with the job, to which the coroutine gives its items.
@@ -49,7 +48,6 @@ class Job(Generic[T]):
         self.ended = False
         self.inherited = False
         self._make = make
-        self._context = contextvars.copy_context()
         self._inbox: SimpleQueue[object] = SimpleQueue()
         self._room: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,12 +57,12 @@ class Job(Generic[T]):
     def submit(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[Job[Any]], object]) -> None:
         """Have it begun on a loop that runs in another thread, and `on_end` called there when it has ended."""
         self._loop, self._on_end = loop, on_end
-        loop.call_soon_threadsafe(self._start, loop)
+        loop.call_soon_threadsafe(self._start, loop)  # which takes the thread's context variables along
 
     # On the loop ...
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._task = loop.create_task(self._run(), context=self._context)
+        self._task = loop.create_task(self._run())
 
     async def _run(self) -> None:
         try:

@@ -152,7 +152,6 @@ class LoopThread:
             return job.result()
         finally:
             job.abandon()  # of which nothing is left, unless the wait was interrupted
-            del job
 
     def _begin(self, job: Job[Any]) -> None:
         running = self._current()

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import gc
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -622,6 +623,22 @@ def test_parent_and_child_both_go_on_after_a_fork(load) -> None:
         child = start(FORK, server.base_url, load)
         stdout, stderr = child.communicate(timeout=6 * PATIENCE)
     assert (child.returncode, quiet(stderr), stdout) == (0, "", "done\n")
+
+
+@posix
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_lets_the_loops_go_on() -> None:
+    """Before a fork they stand still, in the parent they are released at once, even while calls run."""
+    fault = Watched(Answer(latency=0.05))
+    with serving(fault) as server, to(server) as llm, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(llm.generate, "Hello")
+        assert fault.begun.wait(PATIENCE)
+        child = os.fork()
+        if child == 0:  # pragma: no cover - which is not seen here
+            os._exit(not llm._thread._running.inherited)
+        assert os.waitpid(child, 0)[1] == 0
+        assert answer.result(PATIENCE).endswith("Hello")
+        assert not llm._thread._running.inherited
 
 
 @posix

@@ -34,6 +34,28 @@ async def calling() -> None:
         print(vectors, models, number, done.usage.total_tokens)
 
 
+def blocking(parameters: dict[str, object]) -> None:
+    """The blocking client and the providers give the same types without `await`."""
+    with rl.Client("lmstudio", model="", deadline=60, max_retries=3) as llm:
+        done: rl.Completion = llm.complete("Name three rivers.", system="Be terse.", temperature=0.2)
+        text: str = llm.generate_with_context(llm.generate("Hello"), done.messages, idle_timeout=5)
+        with llm.stream([{"role": "user", "content": text}], tools=[]) as response:
+            texts: list[str] = [event.text for event in response if isinstance(event, rl.TextDelta)]
+            done = response.completion()
+        raw: rl.SyncResponse = llm.send(rl.Request("models"))
+        number: int = llm.count_tokens("Hello") + len(llm.embed(["a"]).vectors) + len(llm.models())
+        print(texts, raw.result(), number, done.usage.total_tokens)
+    config = rl.LLMProviderConfig(
+        provider_type="lmstudio", parameters={"api_base": "http://localhost:1234/v1"}
+    )
+    adapter = rl.LLMBackendAdapter()
+    adapter.register("mine", lambda parameters: adapter.create_provider("offline", parameters))
+    with adapter.create_provider(config) as provider:
+        print(provider.generate("Hello") + provider.generate_with_context("More", done.messages, stop=["."]))
+    own: rl.LLMProvider = adapter.create_provider("mine", parameters)
+    own.close()
+
+
 async def stage(request: rl.Request, call_next: rl.Handler) -> rl.Response:
     """A plain function is a stage."""
     return await rl.observe(call_next(request), lambda outcome: print(outcome.kind))
