@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from resilient_llm.models import PruneReport, Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
+
+DEFINITIONS = ("tools", "functions", "response_format")
 
 Window: TypeAlias = int | Callable[[str], int | None] | None
 
@@ -70,22 +73,41 @@ class TokenBudget:
         """Prune, send, and once more if the backend refuses the prompt for its size."""
         if request.operation != "chat":
             return await call_next(request)
-        fitting, report = self._fit(request)
+        lesson = self._lessons.get(request.model)
+        window = self._known_window(request.model, lesson)
+        fitting, report = request, None
+        if window is not None:
+            if self._must_count(request, window):
+                await self._loaded(request.model)
+            fitting, report = self._prune(request, window, lesson.ratio if lesson else 1.0)
         try:
             response = await call_next(fitting)
         except ModelContextLengthError as error:
+            await self._loaded(request.model)
             fitting, report = self._refit(request, fitting, error)
             response = await call_next(fitting)
         if report is not None:
             response.pruned = report
         return response
 
-    def _fit(self, request: Request) -> tuple[Request, PruneReport | None]:
-        lesson = self._lessons.get(request.model)
-        window = self._known_window(request.model, lesson)
-        if window is None:
-            return request, None
-        return self._prune(request, window, lesson.ratio if lesson else 1.0)
+    def _must_count(self, request: Request, window: ContextWindow | int) -> bool:
+        """Will bytes not do, so that a vocabulary is needed?"""
+        counter = self._counters(request.model)
+        if counter.ready:
+            return False
+        if any(request.params.get(name) for name in DEFINITIONS):
+            return True
+        size = window.tokens if isinstance(window, ContextWindow) else window
+        try:
+            return not counter.fits_by_bytes(request.messages, size // 2)
+        except MalformedMessageError:
+            return False
+
+    async def _loaded(self, model: str) -> None:
+        """Build the vocabularies beside the event loop: its other calls have time limits that go on."""
+        counter = self._counters(model)
+        if not counter.ready:
+            await asyncio.to_thread(counter.load)
 
     def _known_window(self, model: str, lesson: Lesson | None) -> ContextWindow | int | None:
         window = self.context_window
@@ -142,9 +164,7 @@ class TokenBudget:
 
     def _definitions(self, request: Request) -> int:
         params = request.params
-        offered: dict[str, Any] = {
-            name: params[name] for name in ("tools", "functions", "response_format") if params.get(name)
-        }
+        offered: dict[str, Any] = {name: params[name] for name in DEFINITIONS if params.get(name)}
         try:
             return self._counters(request.model).definitions(**offered) if offered else 0
         except TypeError as exc:

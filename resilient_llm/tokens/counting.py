@@ -66,6 +66,19 @@ class ChatCounter:
         """What a request costs beside its messages and definitions."""
         return self._costs.overheads.primer
 
+    @property
+    def ready(self) -> bool:
+        """Are the vocabularies that it counts with loaded? If not, the first count takes 0.1 to 0.4 s."""
+        return all(vocabulary.ready for vocabulary in self._vocabularies())
+
+    def load(self) -> None:
+        """Load them now; in a thread of its own, if an event loop waits."""
+        for vocabulary in self._vocabularies():
+            vocabulary.load()
+
+    def _vocabularies(self) -> list[Vocabulary]:
+        return list(VOCABULARIES.values()) if self.encoding is None else [VOCABULARIES[self.encoding]]
+
     def text(self, text: str) -> int:
         """The text's tokens."""
         return self._costs.measure(text)

@@ -96,6 +96,11 @@ class Vocabulary:
             return utf8_length(text)
         return sum(len(encoding.encode(piece, disallowed_special=())) for piece in slices(text))
 
+    @property
+    def ready(self) -> bool:
+        """Is it loaded, or known to be lost?"""
+        return self.failed or self._encoding is not None
+
     def load(self) -> Encoding | None:
         """The encoding, or None if it cannot be loaded; then a `RuntimeWarning` said so, once."""
         if self._encoding is None and not self.failed:

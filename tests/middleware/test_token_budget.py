@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 import attrs
@@ -19,7 +20,7 @@ from resilient_llm.middleware.token_budget import TokenBudget
 from resilient_llm.models import PruneReport, Request
 from resilient_llm.pipeline import Pipeline
 from resilient_llm.testing import ScriptedTransport
-from resilient_llm.tokens import TokenTracker
+from resilient_llm.tokens import ChatCounter, TokenTracker
 
 SYSTEM = {"role": "system", "content": "Be terse."}
 
@@ -216,3 +217,25 @@ async def test_a_default_answer_length_does_not_close_a_small_window() -> None:
     done = await send(TokenBudget(context_window=400), transport, ask(max_tokens=1024))
     assert 0 < size(transport.requests[0].messages) <= 300
     assert done.pruned.budget == 300
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_vocabulary_is_loaded_beside_the_event_loop(monkeypatch, known) -> None:
+    """The first count, before sending or after a refusal, does not stop the loop's other calls."""
+    threads = []
+    monkeypatch.setattr(ChatCounter, "ready", property(lambda counter: bool(threads)))
+    monkeypatch.setattr(ChatCounter, "load", lambda counter: threads.append(threading.get_ident()))
+    refusal = ModelContextLengthError("too long", context_limit=400)
+    transport = ScriptedTransport("ok") if known else ScriptedTransport(refusal, "ok")
+    budget = TokenBudget(context_window=400 if known else None)
+    done = await send(budget, transport, ask(model="unknown-model"))
+    assert done.pruned is not None
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+
+
+async def test_what_bytes_prove_needs_no_vocabulary(monkeypatch) -> None:
+    """A short conversation is sent without loading anything."""
+    monkeypatch.setattr(ChatCounter, "ready", property(lambda counter: False))
+    monkeypatch.setattr(ChatCounter, "load", lambda counter: pytest.fail("not needed"))
+    await send(TokenBudget(context_window=100_000), ScriptedTransport("ok"), ask(1))
