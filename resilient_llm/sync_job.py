@@ -111,23 +111,15 @@ class Job(Generic[T]):
     def take(self) -> object:
         """The next item, or `Done`, which stays the last for ever. Blocks until it is there."""
         inbox = self._inbox
-        while True:
-            self._refuse_if_inherited()
-            try:
-                item = inbox.get(timeout=TICK)
-            except Empty:
-                continue
-            break
-        if self._room is not None and inbox.qsize() <= READ_ON:
-            self._tell(self._make_room)
-        if isinstance(item, Done):
-            inbox.put(Done())
-        return item
-
-    def _refuse_if_inherited(self) -> None:
-        if self.inherited and self._inbox.empty():
+        if self.inherited and inbox.empty():
             msg = "the answer is read by the process that asked, not by its child: ask again"
             raise RuntimeError(msg)
+        item = inbox.get() if TICK is None else _get(inbox, TICK)
+        if self._room is not None and inbox.qsize() <= READ_ON:
+            self._tell(self._make_room)
+        if type(item) is Done:
+            inbox.put(Done())
+        return item
 
     def result(self) -> T:
         """Wait for the end of a job that hands over nothing before.
@@ -169,6 +161,14 @@ class Job(Generic[T]):
                 self._loop.call_soon_threadsafe(what)
         except RuntimeError:
             pass  # the loop has ended, and every job with it
+
+
+def _get(inbox: SimpleQueue[object], tick: float) -> object:
+    while True:
+        try:
+            return inbox.get(timeout=tick)
+        except Empty:
+            continue
 
 
 def outcome(done: Done) -> Any:

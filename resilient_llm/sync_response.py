@@ -26,7 +26,7 @@ class SyncResponse:
     """An answer on its way: an ordinary iterator of events, the blocking twin of `Response`.
 
     The client's loop reads ahead of the thread (256 events at most), so that a thread takes at once whatever is there:
-    in a burst an event costs about 1 us more than in the async client, a token that comes by itself some 40 us, which
+    in a burst an event costs 1 to 3 us more than in the async client, a token that comes by itself some 40 us, which
     is what waking a thread takes. A limit between events therefore bounds the backend's silence, not the time that the
     thread needs.
 
