@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import weakref
 from collections import deque
@@ -36,6 +37,15 @@ def scripted(*scripts, **options) -> rl.Client:
 
 def to(server: FaultServer, **options) -> rl.Client:
     return rl.Client("openai-compatible", base_url=server.base_url, model="m", max_retries=0, **options)
+
+
+def until(true) -> None:
+    """Wait for what another thread brings about."""
+    for _ in range(int(1000 * PATIENCE)):
+        if true():
+            return
+        time.sleep(0.001)
+    pytest.fail("it did not come about")
 
 
 def tasks_of(llm: rl.Client) -> int:
@@ -244,6 +254,7 @@ def test_a_response_that_is_held_up_can_be_closed() -> None:
     with scripted(" ".join(["word"] * 2000)) as llm:
         with llm.stream("Hello") as response:
             next(response)
+            until(lambda: response._job._room is not None)
         assert (response.outcome.kind, llm.transport.open_bodies) == (rl.OutcomeKind.ABANDONED, 0)
         assert tasks_of(llm) == 0
 
@@ -368,16 +379,18 @@ def test_without_a_thread_to_be_had_the_error_is_the_systems(monkeypatch) -> Non
 def test_a_job_that_is_cancelled_before_it_began_ends() -> None:
     """Whoever waits for it is told."""
     thread = LoopThread(None, lambda: None)
-    free = threading.Event()
+    blocked, free = threading.Event(), threading.Event()
 
     async def nothing(_) -> None:
         pytest.fail("it was cancelled")  # pragma: no cover
 
     async def block(_) -> None:
+        blocked.set()
         free.wait(PATIENCE)
 
     first, second = Job(block), Job(nothing)
     thread.submit(first)
+    assert blocked.wait(PATIENCE)
     thread.submit(second)
     second.cancel()
     free.set()
@@ -531,8 +544,9 @@ def test_closing_ends_the_streams_of_the_closing_thread_at_once() -> None:
         "print(llm.generate('Hello'))",
         "print(next(llm.stream('Hello').__enter__()))",
         "response = llm.stream('Hello').__enter__(); next(response)",
-        "import threading; threading.Thread(target=lambda: print(llm.generate('Hello'))).start()",
-        "import atexit; atexit.register(lambda: print(llm.generate('Hello')))",
+        # from 3.12 on no thread can be begun once the main one has ended: the client has been used before
+        "llm.generate('Hi'); import threading; threading.Thread(target=lambda: print(llm.generate('Hello'))).start()",
+        "llm.generate('Hi'); import atexit; atexit.register(lambda: print(llm.generate('Hello')))",
         "llm.generate('Hello'); raise SystemExit",
     ],
 )
