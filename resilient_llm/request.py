@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 import attrs
 
 if TYPE_CHECKING:
+    from .error_base import LLMError
     from .events import Notice
 
 Message: TypeAlias = Mapping[str, Any]
@@ -16,13 +17,25 @@ needs (`name`, `tool_calls`, `tool_call_id`, `function_call`). Unknown keys pass
 
 Operation: TypeAlias = Literal["chat", "embed", "models", "raw"]
 
+Recovery: TypeAlias = Literal["raise", "restart", "resume"]
+"""What becomes of a stream that breaks after its first content."""
+
 Observer: TypeAlias = "Callable[[Notice], None]"
 """A plain function told what happens during a call; it does no I/O and does not raise."""
 
 
 class Extensions(TypedDict, total=False):
-    """Options of a single call that concern one stage or the transport. Times in seconds."""
+    """Options of a single call that concern one stage or the transport. Times in seconds.
 
+    Two keys are set by stages for those further in. `max_wait`: no stage may wait longer than this before it calls
+    the backend (again), because there is another way; `Fallback` sets it. `recovers`: the error that ended the stream
+    which this request repeats or goes on with; `StreamRecovery` sets it, and `Retry` judges it like the failure of
+    the attempt before.
+    """
+
+    recovery: Recovery
+    max_wait: float
+    recovers: LLMError
     attempt_timeout: float | None
     first_token_timeout: float | None
     idle_timeout: float | None
