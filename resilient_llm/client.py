@@ -12,8 +12,8 @@ from .errors import ModelInvalidRequestError
 from .models import Completion, Embeddings, Message, ModelInfo, Observer, Request
 from .options import build_request, conversation
 from .pipeline import Middleware, Pipeline, Transport, name_of
-from .presets import StackOptions, create_transport, standard_stack
-from .tokens import TokenTracker
+from .presets import create_transport, standard_stack
+from .token_counts import count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
     from .response import Response
     from .settings import Source
+    from .stages import StackOptions
     from .transports import ApiKey
 
 GRACE = 5.0
-NO_SUCH_ROUTE = frozenset({404, 405, 501})
-"""How a server answers that has no tokenizer to ask."""
 
 
 class AsyncClient:
@@ -159,22 +158,7 @@ class AsyncClient:
         Raises:
             LLMError: The backend has a tokenizer, but did not answer; it is asked once.
         """
-        count = getattr(self.transport, "count_tokens", None)
-        if count is not None:
-            try:
-                return int(await count(prompt))
-            except Exception as exc:
-                from .policy.classify_exception import classify_exception  # noqa: PLC0415 - not needed when all is well
-
-                error = classify_exception(exc, name_of(self.transport))
-                if error is exc:
-                    raise
-                if error.status not in NO_SUCH_ROUTE:
-                    raise error from exc
-        tracker = TokenTracker(model or self.model or "gpt-4o")
-        if isinstance(prompt, str):
-            return tracker.count_tokens(prompt)
-        return tracker.count_conversation_tokens(prompt)
+        return await count_tokens(self.transport, prompt, model or self.model)
 
     async def send(self, request: Request) -> Response:
         """Send a request through the pipeline; the caller closes the response.
@@ -204,11 +188,11 @@ class AsyncClient:
     # Lifecycle ...
 
     async def aclose(self, *, grace: float = GRACE) -> None:
-        """Refuse new calls, let the running ones finish for `grace` seconds, end the rest, close the connections."""
+        """Refuse new calls, let the running ones finish for `grace` seconds, end the rest, then close all else."""
         try:
             await self._calls.drain(grace)
         finally:
-            await self.transport.aclose()
+            await self.pipeline.aclose()
 
     async def __aenter__(self) -> Self:
         """The client itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -31,6 +32,9 @@ class Middleware(Protocol):
     4. **Hooks are plain functions** (`on_event`, `on_error`, `on_settle`), run inner before outer, do no I/O and
        do not raise.
     5. **Cancellation passes through**, is never retried, and counts as abandoned.
+
+    A stage that holds something (tasks, connections) has a plain `async aclose()`, safe to repeat: the client calls
+    it when it is closed, after the calls have ended and before the transport is closed.
     """
 
     def __call__(self, request: Request, call_next: Handler, /) -> Awaitable[Response]:
@@ -112,6 +116,14 @@ class Pipeline:
         for stage in reversed(self.middleware):
             handler = _bind(stage, handler)
         self._handler = handler
+
+    async def aclose(self) -> None:
+        """Close the stages that hold something, outermost first, then the transport; whatever fails, the rest too."""
+        async with AsyncExitStack() as closing:
+            parts: list[object] = [self.transport, *reversed(self.middleware)]
+            for part in parts:
+                if (aclose := getattr(part, "aclose", None)) is not None:
+                    closing.push_async_callback(aclose)
 
     def __repr__(self) -> str:
         """The stages by name."""

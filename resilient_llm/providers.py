@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 import attrs
 
 from .errors import ModelInvalidRequestError
-from .presets import StackOptions
 from .settings.clients import transport_for
 from .settings.kinds import ADDRESS, BOOLEAN, COUNT, PATH, PROVIDERS, SECONDS, TEMPERATURE, TEXT, Kind
 from .settings.table import Settings
+from .stages import StackOptions
 from .sync import Client
 
 if TYPE_CHECKING:

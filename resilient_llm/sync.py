@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from .models import Completion, Embeddings, Message, ModelInfo, Observer, Request
     from .pipeline import Middleware, Transport
-    from .presets import StackOptions
     from .settings import Source
+    from .stages import StackOptions
     from .transports import ApiKey
 
 
@@ -161,7 +161,7 @@ class Client:
     # Lifecycle ...
 
     def close(self, *, grace: float = GRACE) -> None:
-        """Refuse new calls, let the running ones finish for `grace` seconds, end the rest, close the connections."""
+        """Refuse new calls, let the running ones finish for `grace` seconds, end the rest, then close all else."""
         self._thread.close(lambda _: self._client.aclose(grace=grace))
 
     def __enter__(self) -> Self:

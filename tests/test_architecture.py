@@ -23,7 +23,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
         {"client", "calls", "sync", "sync_job", "sync_loop", "sync_response", "providers"}
-        | {"presets", "options", "settings", "integrations", "cli", "__init__"}
+        | {"presets", "stages", "token_counts", "options", "settings", "integrations", "cli", "__init__"}
     ),
 )
 SIDEWAYS = {
@@ -41,6 +41,8 @@ SIDEWAYS = {
     "composition",
     "client",
     "presets",
+    "stages",
+    "token_counts",
     "options",
 }
 """Modules of one row that may know each other: single files, not packages."""

@@ -119,6 +119,30 @@ def test_a_key_never_shows() -> None:
     assert "sk-very-secret" not in repr(llm) + repr(llm.transport) + repr(llm.pipeline)
 
 
+async def test_stages_are_closed_after_the_calls_and_before_the_transport() -> None:
+    """A stage that holds something may be used until the last call has ended."""
+    log = []
+
+    class Holding:
+        async def __call__(self, request, call_next):
+            response = await call_next(request)
+            response.on_settle(lambda outcome: log.append(str(outcome.kind)))
+            return response
+
+        async def aclose(self):
+            log.append("stage")
+
+    class Closing(ScriptedTransport):
+        async def aclose(self):
+            log.append("transport")
+
+    llm = rl.AsyncClient(transport=Closing("a b c"), middleware=[Holding()])
+    async with llm.stream("Hello") as response:
+        await anext(response)
+        await llm.aclose(grace=0)
+    assert log == ["abandoned", "stage", "transport"]
+
+
 async def test_a_closed_client_refuses_calls() -> None:
     """After `aclose()` a call says that the client is closed; closing again is fine."""
     llm = client("a")

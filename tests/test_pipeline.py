@@ -87,3 +87,30 @@ async def test_the_repr_names_the_stages() -> None:
     breaker = rl.CircuitBreaker()
     shown = repr(rl.Pipeline([rl.Retry(), breaker.peek, breaker], ScriptedTransport("hi")))
     assert "Retry > CircuitBreaker.peek > CircuitBreaker > " in shown
+
+
+class Closable:
+    """A stage, or a transport, that takes note of its end."""
+
+    def __init__(self, name, log, fails=False):
+        self.name, self.log, self.fails = name, log, fails
+
+    async def __call__(self, request, call_next=None):
+        return await call_next(request)
+
+    async def aclose(self):
+        self.log.append(self.name)
+        if self.fails:
+            msg = f"{self.name} cannot be closed"
+            raise OSError(msg)
+
+
+async def test_closing_closes_the_stages_that_hold_something_and_then_the_transport() -> None:
+    """From the outermost stage inwards; one that fails keeps no other from being closed, and its error is raised."""
+    log = []
+    stages = [Closable("outer", log), marking("plain", log), rl.Retry(), Closable("inner", log, fails=True)]
+    pipeline = rl.Pipeline(stages, Closable("transport", log))
+    with pytest.raises(OSError, match="inner cannot be closed"):
+        await pipeline.aclose()
+    assert log == ["outer", "inner", "transport"]
+    await rl.Pipeline([], marking("plain", log)).aclose()  # a plain function holds nothing

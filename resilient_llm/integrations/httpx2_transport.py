@@ -70,9 +70,11 @@ class ResilientTransport(httpx2.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Let the answers that are being closed finish, then close the client below."""
-        await self._backend.aclose()
-        await self._http.aclose()
+        """Close the stages, let the answers that are being closed finish, then close the client below."""
+        try:
+            await self._pipeline.aclose()
+        finally:
+            await self._http.aclose()
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         transport = self._http._transport_for_url(request.url)  # noqa: SLF001 - proxies and mounts are known to it

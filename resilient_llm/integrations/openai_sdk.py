@@ -9,7 +9,7 @@ import httpx2
 import openai
 from openai import AsyncOpenAI
 
-from resilient_llm.presets import StackOptions, standard_stack
+from resilient_llm.presets import standard_stack
 
 from .httpx2_transport import ResilientTransport
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resilient_llm.pipeline import Middleware
+    from resilient_llm.stages import StackOptions
 
 __all__ = ["AsyncOpenAI", "OpenAIExceptions", "is_wrapped", "wrap_openai"]
 

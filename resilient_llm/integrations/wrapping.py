@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from resilient_llm.pipeline import Middleware
-    from resilient_llm.presets import StackOptions
+    from resilient_llm.stages import StackOptions
 
 Client = TypeVar("Client")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiobreaker import CircuitBreakerListener
 
     from resilient_llm.models import Message
-    from resilient_llm.presets import StackOptions
+    from resilient_llm.stages import StackOptions
 
 SECONDS: Final = 24.0
 """How long the phases last together if nothing is scaled."""

@@ -1,0 +1,116 @@
+"""The stages that belong to one target, and the options that they are made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+import backoff
+
+from .clock import SYSTEM_CLOCK, Clock
+from .middleware import AttemptTimeout, CircuitBreaker, ErrorClassifier, Retry, TokenBudget
+from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
+from .policy.outcomes import OUTCOMES, Row
+from .policy.retry_budget import RetryBudget
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+    from .errors import ErrorCode
+    from .middleware.token_budget import Window
+    from .pipeline import Middleware
+
+LONGEST = 3600.0
+"""Seconds after which a probe without any time limit is given up."""
+
+LEASE_MARGIN = 5.0
+
+
+class StackOptions(TypedDict, total=False):
+    """The options of `standard_stack`, which `AsyncClient` takes too. Times in seconds; None: no limit.
+
+    `max_retries` (3), `wait`, `jitter`, `max_server_delay` (60), `retry_budget` (one of its own): see `Retry`.
+    `deadline` (600): see `Deadline`. `first_token_timeout` (60), `idle_timeout` (30), `attempt_timeout` (600): see
+    `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or None for none. `token_budget`: a `TokenBudget`
+    of one's own, or None for none. `context_window`: the model's window in tokens, or a function of
+    the model that gives it.
+    `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
+    `clock`, `rng`: time and chance, for tests.
+    """
+
+    max_retries: int
+    wait: WaitGenerator
+    jitter: Jitter | None
+    max_server_delay: float
+    retry_budget: RetryBudget | None
+    deadline: float | None
+    first_token_timeout: float | None
+    idle_timeout: float | None
+    attempt_timeout: float | None
+    breaker: CircuitBreaker | None
+    token_budget: TokenBudget | None
+    context_window: Window
+    outcomes: Mapping[ErrorCode, Row]
+    clock: Clock
+    rng: random.Random
+
+
+def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
+    """The stages of one target, outermost first: its own window, retries, circuit and time limits; a plain list.
+
+    TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier. Options that concern the
+    whole call (`deadline`) have no effect here.
+
+    Args:
+        backend: The transport's name, for errors.
+        options: See `StackOptions`.
+
+    Raises:
+        TypeError: An option that does not exist.
+        ValueError: A value out of range.
+    """
+    unknown = options.keys() - StackOptions.__annotations__.keys()
+    if unknown:
+        msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
+        raise TypeError(msg)
+    clock = options.get("clock", SYSTEM_CLOCK)
+    timeout = AttemptTimeout(
+        first_token=options.get("first_token_timeout", 60.0),
+        idle=options.get("idle_timeout", 30.0),
+        whole=options.get("attempt_timeout", 600.0),
+        clock=clock,
+    )
+    if "token_budget" in options:
+        budget = options["token_budget"]
+    else:
+        budget = TokenBudget(context_window=options.get("context_window"))
+    breaker = options["breaker"] if "breaker" in options else _breaker(options, timeout, clock)
+    stack: list[Middleware] = [] if budget is None else [budget]
+    stack.append(_retry(options, clock))
+    if breaker is not None:
+        stack += [breaker.peek, breaker]
+    return [*stack, timeout, ErrorClassifier(backend=backend, clock=clock)]
+
+
+def _breaker(options: StackOptions, timeout: AttemptTimeout, clock: Clock) -> CircuitBreaker:
+    longest = max(timeout.whole or LONGEST, timeout.first_token or LONGEST)
+    return CircuitBreaker(
+        lease=longest + LEASE_MARGIN,
+        outcomes=options.get("outcomes", OUTCOMES),
+        clock=clock,
+        rng=options.get("rng"),
+    )
+
+
+def _retry(options: StackOptions, clock: Clock) -> Retry:
+    budget = options["retry_budget"] if "retry_budget" in options else RetryBudget()
+    return Retry(
+        max_retries=options.get("max_retries", 3),
+        wait=options.get("wait", STANDARD_WAIT),
+        jitter=options.get("jitter", backoff.full_jitter),
+        max_server_delay=options.get("max_server_delay", 60.0),
+        budget=budget,
+        outcomes=options.get("outcomes", OUTCOMES),
+        clock=clock,
+        rng=options.get("rng"),
+    )
