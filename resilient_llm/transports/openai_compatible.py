@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Unpack
-
-import attrs
-from msgspec import json
+from typing import TYPE_CHECKING, Unpack
 
 from resilient_llm.commit import commit, whole
-from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
-from resilient_llm.events import Finish, Result, UsageEvent
-from resilient_llm.response import Response, ResponseInfo
+from resilient_llm.events import Result, UsageEvent
 from resilient_llm.wire.openai import (
     ChatStreamDecoder,
     decode_chat,
@@ -19,24 +14,19 @@ from resilient_llm.wire.openai import (
     encode_chat,
     encode_embeddings,
 )
-from resilient_llm.wire.payload import loads
 
+from .backend import END, BackendTransport
 from .bodies import StreamBody
-from .http import HTTPOptions, HTTPTransport
-from .selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from resilient_llm.models import Extensions, ModelInfo, Request
+    from resilient_llm.response import Response
 
     from .credentials import ApiKey
-    from .selection import Kind
-
-END: Final = Finish("stop")
+    from .http import HTTPOptions
 
 
-class OpenAICompatibleTransport(HTTPTransport):
+class OpenAICompatibleTransport(BackendTransport):
     """Calls a server that speaks OpenAI's dialect: vLLM, llama-cpp-python, a gateway, a hosted service.
 
     Operations: `chat` (whole and streamed), `embed`, `models`, and `raw` (`params` hold a `path` below the
@@ -54,8 +44,6 @@ class OpenAICompatibleTransport(HTTPTransport):
     label = "OpenAI-compatible"
     default_path = "/v1"
     keepalive = 4.0  # uvicorn, Node and cpp-httplib close idle connections after 5 s
-    stand_in: ClassVar[str] = ""
-    """What to ask for if the list offers no model; empty leaves the name out."""
 
     def __init__(
         self,
@@ -68,55 +56,15 @@ class OpenAICompatibleTransport(HTTPTransport):
         **options: Unpack[HTTPOptions],
     ) -> None:
         super().__init__(
-            base_url,
-            model=model,
-            api_key=api_key,
-            name=name,
-            **options,
+            base_url, model=model, api_key=api_key, name=name, auto_select=auto_select, **options
         )
-        self._auto_select = auto_select
-        self._selection = Selection(name, self.stand_in)
-        self._windows: dict[str, int] = {}
         self._chat_url = self._address.join("chat/completions")
         self._embeddings_url = self._address.join("embeddings")
         self._models_url = self._address.join("models")
 
-    async def __call__(self, request: Request) -> Response:
-        """Send the request and return the committed response.
-
-        Raises:
-            BackendFailure: The backend refused, by its status or in its answer.
-            ModelResponseInvalidError: What came is no answer.
-            ModelUnavailableError: Nothing listens at the address.
-            aiohttp.ClientError: Anything else that went wrong on the way.
-        """
-        try:
-            return await self._answer(request)
-        except BackendFailure as failure:
-            if failure.status == 404:
-                self._selection.forget()
-            raise
-
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
         """The models that the backend offers."""
         return await self.fetch(self._models_url, decode_models, extensions=extensions)
-
-    def context_window(self, model: str) -> int | None:
-        """The window of a model in tokens, if a listing has told it; asks nobody."""
-        return self._windows.get(model or self.model or self._selection.known("chat"))
-
-    # Operations ...
-
-    def _answer(self, request: Request) -> Awaitable[Response]:
-        match request.operation:
-            case "chat":
-                return self._chat(request)
-            case "embed":
-                return self._embed(request)
-            case "models":
-                return self._listing(request)
-            case "raw":
-                return self._raw(request)
 
     async def _chat(self, request: Request) -> Response:
         if not request.model:
@@ -142,29 +90,3 @@ class OpenAICompatibleTransport(HTTPTransport):
         info = self.info(response)
         info.model = result.model
         return whole([Result(result), UsageEvent(result.usage), END], info, request)
-
-    async def _listing(self, request: Request) -> Response:
-        models = await self._listed(request.extensions)
-        return whole([Result(models), END], ResponseInfo(backend=self.name), request)
-
-    async def _listed(self, extensions: Extensions | None) -> list[ModelInfo]:
-        models = await self.list_models(extensions)
-        self._windows = {model.id: model.context_length for model in models if model.context_length}
-        return models
-
-    async def _raw(self, request: Request) -> Response:
-        path, body = request.params.get("path"), request.params.get("body")
-        if request.stream or not isinstance(path, str) or "://" in path or ".." in path:
-            msg = f"a raw request needs a path below {self.base_url} and no stream, not {path!r}"
-            raise ModelInvalidRequestError(msg, backend=self.name)
-        data = None if body is None else json.encode(body)
-        value = await self.fetch(self._address.join(path), loads, data, extensions=request.extensions)
-        return whole([Result(value), END], ResponseInfo(backend=self.name), request)
-
-    # The model ...
-
-    async def _with_model(self, request: Request, kind: Kind) -> Request:
-        model = self.model or self._selection.known(kind)
-        if not model and self._auto_select:
-            model = await self._selection.model(kind, self._listed(request.extensions))
-        return attrs.evolve(request, model=model) if model else request

@@ -1,0 +1,130 @@
+"""What the transports of all backends share, whatever their dialect: operations, raw requests, choosing a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, Unpack
+
+import attrs
+from msgspec import json
+
+from resilient_llm.commit import whole
+from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
+from resilient_llm.events import Finish, Result
+from resilient_llm.response import Response, ResponseInfo
+from resilient_llm.wire.payload import loads
+
+from .http import HTTPOptions, HTTPTransport
+from .selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from resilient_llm.models import Extensions, ModelInfo, Request
+
+    from .credentials import ApiKey
+    from .selection import Kind
+
+END: Final = Finish("stop")
+
+
+class BackendTransport(HTTPTransport):
+    """Hands each request to the method for its operation; a dialect fills in `list_models`, `_chat` and `_embed`.
+
+    Args:
+        base_url: The backend's address, as its own users write it.
+        name: The backend's name in results, errors and logs.
+        model: The model of requests that name none; if empty, one is chosen from the backend's list.
+        api_key: See `HTTPTransport`.
+        auto_select: Choose a model if none is named; False sends the request as it is.
+
+    The other options are those of `HTTPTransport`.
+    """
+
+    stand_in: ClassVar[str] = ""
+    """What to ask for if the list offers no model; empty leaves the name out."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        name: str,
+        model: str = "",
+        api_key: ApiKey | None = None,
+        auto_select: bool = True,
+        **options: Unpack[HTTPOptions],
+    ) -> None:
+        super().__init__(base_url, name=name, model=model, api_key=api_key, **options)
+        self._auto_select = auto_select
+        self._selection = Selection(name, self.stand_in)
+        self._windows: dict[str, int] = {}
+
+    async def __call__(self, request: Request) -> Response:
+        """Send the request and return the committed response.
+
+        Raises:
+            BackendFailure: The backend refused, by its status or in its answer.
+            ModelInvalidRequestError: The request cannot be sent to this backend.
+            ModelResponseInvalidError: What came is no answer.
+            ModelUnavailableError: Nothing listens at the address.
+            aiohttp.ClientError: Anything else that went wrong on the way.
+        """
+        try:
+            return await self._answer(request)
+        except BackendFailure as failure:
+            if failure.status == 404:
+                self._selection.forget()
+            raise
+
+    async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
+        """The models that the backend offers."""
+        raise NotImplementedError
+
+    def context_window(self, model: str) -> int | None:
+        """The window of a model in tokens, if a listing has told it; asks nobody."""
+        return self._windows.get(model or self.model or self._selection.known("chat"))
+
+    # Operations ...
+
+    def _answer(self, request: Request) -> Awaitable[Response]:
+        match request.operation:
+            case "chat":
+                return self._chat(request)
+            case "embed":
+                return self._embed(request)
+            case "models":
+                return self._listing(request)
+            case "raw":
+                return self._raw(request)
+
+    async def _chat(self, request: Request) -> Response:
+        raise NotImplementedError
+
+    async def _embed(self, request: Request) -> Response:
+        raise NotImplementedError
+
+    async def _listing(self, request: Request) -> Response:
+        models = await self._listed(request.extensions)
+        return whole([Result(models), END], ResponseInfo(backend=self.name), request)
+
+    async def _listed(self, extensions: Extensions | None) -> list[ModelInfo]:
+        models = await self.list_models(extensions)
+        self._windows = {model.id: model.context_length for model in models if model.context_length}
+        return models
+
+    async def _raw(self, request: Request) -> Response:
+        """`params` hold a `path` below the base URL and the `body`, or none for a GET."""
+        path, body = request.params.get("path"), request.params.get("body")
+        if request.stream or not isinstance(path, str) or "://" in path or ".." in path:
+            msg = f"a raw request needs a path below {self.base_url} and no stream, not {path!r}"
+            raise ModelInvalidRequestError(msg, backend=self.name)
+        data = None if body is None else json.encode(body)
+        value = await self.fetch(self._address.join(path), loads, data, extensions=request.extensions)
+        return whole([Result(value), END], ResponseInfo(backend=self.name), request)
+
+    # The model ...
+
+    async def _with_model(self, request: Request, kind: Kind) -> Request:
+        model = self.model or self._selection.known(kind)
+        if not model and self._auto_select:
+            model = await self._selection.model(kind, self._listed(request.extensions))
+        return attrs.evolve(request, model=model) if model else request
