@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .events import ToolCall
 
 __all__ = [
+    "NO_USAGE",
     "Attempt",
     "Completion",
     "Embeddings",
@@ -40,6 +41,9 @@ class Usage:
     total_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+
+
+NO_USAGE = Usage()
 
 
 @attrs.frozen

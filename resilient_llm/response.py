@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
-    from .models import Attempt, Completion, PruneReport, Request
+    from .models import Attempt, Completion, PruneReport, Request, Usage
 
 __all__ = ["Body", "Limit", "Outcome", "OutcomeKind", "Response", "ResponseInfo", "observe"]
 
@@ -62,6 +62,11 @@ class Response:
         """The state, and what is waiting to be read."""
         state = self.outcome.kind if self.outcome else "open"
         return f"<Response {state} from {self.info.backend or '?'}, {len(self._ready)} events ready>"
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens as far as the backend has told them; for `on_settle` accounts."""
+        return self._assembler.usage
 
     # Hooks ...
 

@@ -44,6 +44,28 @@ async def test_a_stream_commits_at_its_first_content() -> None:
         assert response.outcome is None
 
 
+@pytest.mark.parametrize("request_", [STREAM, WHOLE], ids=["stream", "whole"])
+async def test_accounts_can_see_the_tokens_that_the_backend_told(request_) -> None:
+    """When a response settles, `usage` is what was told last, whoever has read how much of it."""
+    told = Usage(prompt_tokens=3), Usage(prompt_tokens=3, completion_tokens=1)
+    response, _ = await opened(
+        *(UsageEvent(told[0]), TextDelta("a"), TextDelta("b")),
+        *(UsageEvent(told[1]), Finish("stop")),
+        request=request_,
+    )
+    seen = []
+    response.on_settle(lambda _: seen.append(response.usage))
+    await response.completion()
+    assert seen == [told[1]]
+
+
+async def test_no_usage_told_is_an_empty_one() -> None:
+    """A backend that tells nothing leaves every figure None."""
+    response, _ = await opened(TextDelta("a"), Finish("stop"))
+    await response.completion()
+    assert response.usage == Usage()
+
+
 @pytest.mark.parametrize(
     "step",
     [TextDelta("a"), ReasoningDelta("a"), ToolCall(0, "id", "f", "{}"), Result(1)],

@@ -10,6 +10,7 @@ import msgspec
 
 from resilient_llm.errors import LLMError, ModelContentFilteredError, ModelResponseInvalidError
 from resilient_llm.events import Event, Finish, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, UsageEvent
+from resilient_llm.models import NO_USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,7 @@ class Assembler:
     may have come before it. Hand them over first, then raise it.
 
     Attributes:
+        usage: What the backend told of the answer's tokens last; empty until then.
         failure: A `ModelResponseInvalidError` for a tool call cut in its arguments, unless the answer was cut
             by its length, which is a completion without that call; a `ModelContentFilteredError` for an
             answer that was filtered before anything was said. `Finish` is not handed over then.
@@ -73,6 +75,7 @@ class Assembler:
     """
 
     def __init__(self, *, tool_deltas: bool = False) -> None:
+        self.usage = NO_USAGE
         self.failure: LLMError | None = None
         self._fragments = tool_deltas
         self._open: dict[int, _OpenCall] = {}
@@ -86,6 +89,8 @@ class Assembler:
             return events
         types = set(map(type, events))
         self._said = self._said or not CONTENT.isdisjoint(types)
+        if UsageEvent in types:
+            self.usage = next(event.usage for event in reversed(events) if isinstance(event, UsageEvent))
         if types <= PASSED_ON:
             return events
         if self._said and not self._open and types <= PLAIN:

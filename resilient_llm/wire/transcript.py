@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resilient_llm.events import Event, Finish, ReasoningDelta, Restarted, TextDelta, ToolCall, UsageEvent
-from resilient_llm.models import Completion, FunctionCall, Usage
+from resilient_llm.models import NO_USAGE, Completion, FunctionCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from resilient_llm.models import Attempt, Message, PruneReport
-
-
-NO_USAGE = Usage()
 
 
 class Transcript:
