@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 @attrs.define
 class ResponseInfo:
-    """What a transport knows of the answer beside its content; filled in as it becomes known."""
+    """What a transport knows of the answer beside its content; filled in as it becomes known.
+
+    Attributes:
+        resumes: Does this backend with this model go on with an answer from its beginning (a prefill), and does this
+            answer, if its request said `resume_from`? Nothing by guess: what is not known for certain is False.
+    """
 
     backend: str = ""
     model: str = ""
@@ -23,6 +28,7 @@ class ResponseInfo:
     status: int | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
+    resumes: bool = False
 
 
 class Body(Protocol):

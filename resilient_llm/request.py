@@ -27,15 +27,28 @@ Observer: TypeAlias = "Callable[[Notice], None]"
 class Extensions(TypedDict, total=False):
     """Options of a single call that concern one stage or the transport. Times in seconds.
 
-    Two keys are set by stages for those further in. `max_wait`: no stage may wait longer than this before it calls
-    the backend (again), because there is another way; `Fallback` sets it. `recovers`: the error that ended the stream
-    which this request repeats or goes on with; `StreamRecovery` sets it, and `Retry` judges it like the failure of
-    the attempt before.
+    Some keys are set by stages for those further in:
+
+    `max_wait`: no stage may wait longer than this before it calls the backend (again), because there is another way;
+    `Fallback` sets it.
+
+    `recovers`: the error that ended the stream which this request repeats or goes on with; `StreamRecovery` sets it,
+    and `Retry` judges it like the failure of the attempt before. It concerns the target that answered: whoever passes
+    the request to another one takes it out, and `resume_from` with it.
+
+    `target`: the response's own `target` attribute, if whoever chose among targets set one; comes with `recovers`.
+
+    `resume_from`: the text of the broken answer, without white space at its end, with which the new one is to begin;
+    only for the target and model that broke, and never without `recovers`. A transport that goes on with answers
+    (`ResponseInfo.resumes`) sends it as the beginning of the answer and hands over what follows; the others
+    need not look at it. `messages` do not hold it.
     """
 
     recovery: Recovery
     max_wait: float
     recovers: LLMError
+    target: object
+    resume_from: str
     attempt_timeout: float | None
     first_token_timeout: float | None
     idle_timeout: float | None
@@ -73,6 +86,12 @@ class Request:
     attempt: int = 1
     extensions: Extensions = attrs.field(factory=Extensions)
     observers: tuple[Observer, ...] = ()
+
+    @property
+    def begun(self) -> Sequence[Message]:
+        """The messages, and after them the beginning of the answer (the extension `resume_from`), if there is one."""
+        text = self.extensions.get("resume_from")
+        return [*self.messages, {"role": "assistant", "content": text}] if text else self.messages
 
     def observed_by(self, observer: Observer) -> Request:
         """A copy with one more observer; what `attrs.evolve` gives, in a third of the time."""

@@ -48,6 +48,7 @@ class Response:
         self.outcome: Outcome | None = None
         self.trace: Sequence[Attempt] = ()
         self.pruned: PruneReport | None = None
+        self.target: object = None  # see `Extensions`
         self._body = body
         self._assembler = Assembler(tool_deltas=request.extensions.get("tool_deltas", False))
         self._transcript = Transcript()

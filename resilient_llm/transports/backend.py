@@ -83,6 +83,20 @@ class BackendTransport(HTTPTransport):
         """The window of a model in tokens, if a listing has told it; asks nobody."""
         return self._windows.get(model or self.model or self._selection.known("chat"))
 
+    def resumes(self, request: Request) -> bool:
+        """Does this model go on with an answer that is given its beginning (a prefill)? Only if known for certain.
+
+        A transport that says so puts it on the info of its streams (`info.resumes`), sends what `resumed` gives
+        where a request has the extension `resume_from`, and gives `commit` the request as it was. It hands over
+        only what follows the beginning.
+        """
+        del request
+        return False
+
+    async def resumed(self, request: Request) -> Request:
+        """The request to send for one with `resume_from`; raises what is not worth a retry to refuse it."""
+        return attrs.evolve(request, messages=request.begun)
+
     # Operations ...
 
     def _answer(self, request: Request) -> Awaitable[Response]:

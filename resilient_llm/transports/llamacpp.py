@@ -8,7 +8,8 @@ import attrs
 from aiohttp import hdrs
 from msgspec import json
 
-from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
+from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelResponseInvalidError
+from resilient_llm.wire.openai import encode_chat
 from resilient_llm.wire.payload import int_of, load_object, object_of, text_of
 
 from .openai_compatible import OpenAICompatibleTransport
@@ -57,6 +58,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             auto_select=auto_select,
             **options,
         )
+        self._template_url = self._address.join("apply-template", root=True)
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
         """The models, with the window in use where the server serves a single one and tells."""
@@ -89,7 +91,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         body: dict[str, Any] = {"messages": messages_or_text}
         if tools:
             body["tools"] = tools
-        prompt = await self.fetch(self._address.join("apply-template", root=True), _prompt, json.encode(body))
+        prompt = await self.fetch(self._template_url, _prompt, json.encode(body))
         return await self._tokens(prompt, special=True)
 
     async def health(self) -> bool:
@@ -107,6 +109,37 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             if failure.status != 404:  # a llamafile of the newer kind has no such route
                 raise
         return True
+
+    def resumes(self, request: Request) -> bool:
+        """Yes, though not in every version, nor with every option and template: see `resumed`."""
+        del request
+        return True
+
+    async def resumed(self, request: Request) -> Request:
+        """The request with its answer begun, if the server's own template shows that it will go on with it.
+
+        Old servers begin a new answer instead, and so do those started with `--no-prefill-assistant`, unless they are
+        new enough to understand vLLM's words for it. Thinking models refuse. No version number tells all that.
+
+        Raises:
+            BackendFailure: The server refuses.
+            ModelInvalidRequestError: It would begin a new answer, or has no route to ask (llamafile).
+        """
+        body = dict(request.extensions.get("body") or {})
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
+        extensions = request.extensions.copy()
+        extensions["body"] = body
+        asked = attrs.evolve(request, messages=request.begun, extensions=extensions)
+        try:
+            prompt = await self.fetch(self._template_url, _prompt, encode_chat(asked), extensions=extensions)
+        except BackendFailure as failure:
+            if failure.status != 404:
+                raise
+            prompt = ""
+        if not prompt.endswith(request.extensions.get("resume_from", "")):
+            msg = "the server cannot be seen to go on with an answer that was begun"
+            raise ModelInvalidRequestError(msg, backend=self.name)
+        return asked
 
     async def _chat(self, request: Request) -> Response:
         """Send the request, a streamed one on a connection that is not used again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -66,7 +67,7 @@ class OfflineTransport:
             ModelInvalidRequestError: There are no messages, or the operation is `raw`.
         """
         info = ResponseInfo(
-            backend=self.name, model=self.model, request_id=f"offline-{_digest(request)[:16]}"
+            backend=self.name, model=self.model, request_id=f"offline-{_digest(request)[:16]}", resumes=True
         )
         match request.operation:
             case "chat":
@@ -120,10 +121,21 @@ def _chat(request: Request) -> list[Event]:
     prompt = sum(len(_text(message).split()) for message in request.messages)
     texts = [said[0], *(f" {word}" for word in said[1:])]
     return [
-        *map(TextDelta, texts),
+        *map(TextDelta, _rest(texts, request.extensions.get("resume_from", ""))),
         UsageEvent(Usage(prompt, len(said), prompt + len(said))),
         Finish("stop" if len(said) == len(words) else "length"),
     ]
+
+
+def _rest(texts: list[str], beginning: str) -> list[str]:
+    """What is left to say after the beginning of the answer."""
+    if not beginning:
+        return texts
+    whole = "".join(texts)
+    if not whole.startswith(beginning):
+        msg = "the offline backend would have begun its answer otherwise"
+        raise ModelInvalidRequestError(msg)
+    return [word for word in re.split(r"(?= )", whole.removeprefix(beginning)) if word]
 
 
 def _words(digest: str) -> list[str]:

@@ -69,11 +69,15 @@ class OpenAICompatibleTransport(BackendTransport):
     async def _chat(self, request: Request) -> Response:
         if not request.model:
             request = await self._with_model(request, "chat")
+        resumes = request.stream and self.resumes(request)
+        resumed = resumes and "resume_from" in request.extensions
+        asked = await self.resumed(request) if resumed else request
         response, pool = await self.send(
-            "POST", self._chat_url, encode_chat(request), extensions=request.extensions
+            "POST", self._chat_url, encode_chat(asked), extensions=request.extensions
         )
         info = self.info(response)
         if request.stream:
+            info.resumes = resumes
             return await commit(StreamBody(response, ChatStreamDecoder(), info, pool, self.amend), request)
         answer = await self.decoded(response, decode_chat)
         info.model, info.body = answer.model, answer.body

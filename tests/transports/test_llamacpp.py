@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from transports.answers import CHAT, MESSAGES, STREAM, answer, delta, stop
 
 from resilient_llm.client import AsyncClient
-from resilient_llm.errors import BackendFailure, ModelResponseInvalidError, ModelUnavailableError
+from resilient_llm.errors import (
+    BackendFailure,
+    ModelInvalidRequestError,
+    ModelResponseInvalidError,
+    ModelUnavailableError,
+)
 from resilient_llm.models import Request
 from resilient_llm.transports import LlamaCppTransport
 
@@ -179,3 +185,48 @@ async def test_a_conversation_is_pruned_to_the_window_that_was_listed(serve, con
         done = await llm.complete(turns)
     assert done.pruned is not None
     assert done.pruned.tokens_after <= 400
+
+
+def begun(text):
+    return attrs.evolve(STREAM, extensions={"resume_from": text, "body": {"top_k": 1}})
+
+
+async def test_an_answer_goes_on_from_its_beginning(serve, connect):
+    """The beginning is sent as the assistant's last message, once the template has shown what becomes of it."""
+
+    async def script(request, wire):
+        if request.target == "/apply-template":
+            await wire.answer({"prompt": "<|assistant|>\nThe Rhi"})
+            return
+        await wire.stream(delta("ne"), stop())
+        await wire.send(b"0\r\n\r\n")
+
+    server = await serve(script)
+    response = await connect(server, LlamaCppTransport)(begun("The Rhi"))
+    done = await response.completion()
+    assert (done.text, done.sent, response.info.resumes) == ("ne", MESSAGES, True)
+    asked, sent = (request.json for request in server.requests)
+    assert asked["messages"] == sent["messages"] == [*MESSAGES, {"role": "assistant", "content": "The Rhi"}]
+    for body in (asked, sent):
+        assert (body["continue_final_message"], body["add_generation_prompt"], body["top_k"]) == (
+            True,
+            False,
+            1,
+        )
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind"),
+    [
+        ({"prompt": "<|assistant|>\nThe Rhi<|end|>\n<|assistant|>\n"}, ModelInvalidRequestError),
+        ((404, {"error": {"code": 404, "message": "File Not Found"}}), ModelInvalidRequestError),
+        ((400, {"error": {"message": "prefill is incompatible with enable_thinking"}}), BackendFailure),
+    ],
+    ids=["begins a new answer", "a llamafile", "a thinking model"],
+)
+async def test_an_answer_that_would_be_begun_anew_is_refused(serve, connect, shown, kind):
+    """A server that does not go on with an answer is not asked for one."""
+    server = await serve(routes({"/apply-template": shown, "/v1/chat/completions": answer()}))
+    with pytest.raises(kind):
+        await connect(server, LlamaCppTransport)(begun("The Rhi"))
+    assert [request.target for request in server.requests] == ["/apply-template"]

@@ -113,3 +113,19 @@ async def test_options_of_other_backends_are_ignored():
     transport = OfflineTransport(base_url="http://x", api_key="k", headers={}, session=None)
     assert repr(transport) == "<OfflineTransport offline>"
     await transport.aclose()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+async def test_an_answer_goes_on_from_any_beginning(share):
+    """Whatever was said of the answer, in the middle of a word even, what follows completes it."""
+    whole = (await complete(STREAM)).text
+    beginning = whole[: round(len(whole) * share)].rstrip()
+    response = await OfflineTransport()(attrs.evolve(STREAM, extensions={"resume_from": beginning}))
+    assert response.info.resumes
+    assert beginning + (await response.completion()).text == whole
+
+
+async def test_another_answer_is_not_gone_on_with():
+    """A beginning that is not this backend's own is refused."""
+    with pytest.raises(ModelInvalidRequestError, match="otherwise"):
+        await complete(attrs.evolve(CHAT, extensions={"resume_from": "Once upon a time"}))
