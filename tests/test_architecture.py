@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = (
         {"lazy", "version", "error_base", "errors", "request", "models", "events", "clock", "validators"}
     ),
     frozenset({"policy", "wire", "tokens"}),
-    frozenset({"commit", "response", "body", "outcome", "timeout", "pipeline", "composition"}),
+    frozenset({"commit", "response", "body", "line", "outcome", "timeout", "pipeline", "composition"}),
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
         {"client", "calls", "sync", "sync_job", "sync_loop", "sync_response", "providers"}
@@ -33,6 +33,7 @@ SIDEWAYS = {
     "models",
     "events",
     "body",
+    "line",
     "outcome",
     "timeout",
     "response",
