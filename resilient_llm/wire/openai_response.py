@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import msgspec
@@ -16,6 +16,9 @@ from resilient_llm.models import Embeddings, Usage
 from .openai_shapes import Answer, Delta, Function, finish_word, read_answer
 from .payload import body_failure, load_object, reject_error, text_of, usage_of
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 @attrs.frozen
 class ChatAnswer:
@@ -26,12 +29,14 @@ class ChatAnswer:
         model: The model as the backend names it.
         id: The backend's id of the answer.
         body: The bytes.
+        extra: What the assistant's message carries beside text and calls.
     """
 
     events: list[Event]
     model: str
     id: str | None
     body: bytes = attrs.field(repr=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
 
 def decode_chat(body: bytes) -> ChatAnswer:
