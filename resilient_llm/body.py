@@ -66,13 +66,10 @@ class Limit(Protocol):
     """A bound on the time that one pull may take; set by `AttemptTimeout`.
 
     Attributes:
-        deadline: The instant, in the clock's monotonic seconds, that it keeps to, too; None: no such.
+        deadline: The instant, in the clock's monotonic seconds, that it keeps to, too; None: no such. May be changed.
     """
 
-    @property
-    def deadline(self) -> float | None:
-        """See the class."""
-        ...
+    deadline: float | None
 
     def seconds(self) -> float | None:
         """How long the pull that starts now may take."""

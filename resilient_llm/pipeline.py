@@ -56,6 +56,14 @@ class Transport(Protocol):
         ...
 
 
+def chain(middleware: Sequence[Middleware], transport: Handler) -> Handler:
+    """The stages in front of a transport as one handler; neither checked nor traced, see `Pipeline`."""
+    handler = transport
+    for stage in reversed(middleware):
+        handler = _bind(stage, handler)
+    return handler
+
+
 def _bind(stage: Middleware, following: Handler) -> Handler:
     def handler(request: Request) -> Awaitable[Response]:
         try:
@@ -112,10 +120,7 @@ class Pipeline:
         self._clock = clock
         if validate:
             check(self.middleware)
-        handler = transport
-        for stage in reversed(self.middleware):
-            handler = _bind(stage, handler)
-        self._handler = handler
+        self._handler = chain(self.middleware, transport)
 
     async def aclose(self) -> None:
         """Close the stages that hold something, outermost first, then the transport; whatever fails, the rest too."""

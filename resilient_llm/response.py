@@ -37,6 +37,8 @@ class Response:
     Use it as an async context manager; a response that is dropped unread warns (`ResourceWarning`) and is settled
     as abandoned.
 
+    `target` is the fallback target that answers; None: the backend that was asked first. `limits` bound each pull.
+
     Args:
         body: Where the events come from.
         request: What was asked.
@@ -48,12 +50,12 @@ class Response:
         self.outcome: Outcome | None = None
         self.trace: Sequence[Attempt] = ()
         self.pruned: PruneReport | None = None
-        self.target: object = None  # see `Extensions`
+        self.target: object = None
         self._body = body
         self._assembler = Assembler(tool_deltas=request.extensions.get("tool_deltas", False))
         self._transcript = Transcript()
         self._ready: deque[Event] = deque()
-        self._limits: list[Limit] = []
+        self.limits: list[Limit] = []
         self._watch: Watch | None = None
         self._on_event: list[Callable[[Event], Event]] = []
         self._on_error: list[Callable[[Exception], Exception]] = []
@@ -86,13 +88,9 @@ class Response:
         else:
             account(self.outcome)
 
-    def minds(self, deadline: float) -> bool:
-        """Does a limit already keep to this deadline?"""
-        return any(limit.deadline == deadline for limit in self._limits)
-
     def limit(self, limit: Limit) -> None:
         """Bound the time of every pull from here on; the tightest of several limits counts."""
-        self._limits.append(limit)
+        self.limits.append(limit)
 
     # Reading ...
 
@@ -159,7 +157,7 @@ class Response:
 
     async def _pull(self) -> None:
         """Receive until something can be handed over or the body ended."""
-        seconds, limit = tightest(self._limits)
+        seconds, limit = tightest(self.limits)
         watch = self._watch
         if watch is None:
             watch = self._watch = Watch()

@@ -68,19 +68,15 @@ class AttemptTimeout:
 class _Limit:
     """The limits of one attempt; the response asks it before each pull."""
 
-    __slots__ = ("_in_force", "_request", "_short", "_stage", "_what")
+    __slots__ = ("_in_force", "_request", "_short", "_stage", "_what", "deadline")
 
     def __init__(self, stage: AttemptTimeout, request: Request) -> None:
         self._stage = stage
         self._request = request
+        self.deadline = request.deadline
         self._short = False
         self._in_force: float | None = None
         self._what = "no content came" if request.stream else "no answer came"
-
-    @property
-    def deadline(self) -> float | None:
-        """The request's."""
-        return self._request.deadline
 
     def until_commit(self) -> float | None:
         stage, options = self._stage, self._request.extensions
@@ -111,9 +107,8 @@ class _Limit:
         return self._request.observed_by(seen)
 
     def _bounded(self, limit: float | None) -> float | None:
-        deadline = self._request.deadline
-        if deadline is not None:
-            left = max(0.0, deadline - self._stage.clock.monotonic())
+        if self.deadline is not None:
+            left = max(0.0, self.deadline - self._stage.clock.monotonic())
             if limit is None or left < limit:
                 self._short = left < FAIR_CHANCE
                 limit = left

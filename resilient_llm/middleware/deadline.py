@@ -63,7 +63,7 @@ class Deadline:
             raise _exceeded(request, "the deadline passed while a stage was waiting") from exc
         if response.outcome is None:
             response.on_error(lambda exc: self._translate(request, deadline, exc))
-            if not response.minds(deadline):
+            if not any(limit.deadline == deadline for limit in response.limits):
                 response.limit(_Remaining(self.clock, request, deadline))
         return response
 
@@ -75,15 +75,17 @@ class Deadline:
         return error
 
 
-@attrs.frozen
+@attrs.define
 class _Remaining:
     """What is left of the deadline for reading a stream, where no stage inside minds it."""
 
     clock: Clock
     request: Request
-    deadline: float
+    deadline: float | None
 
-    def seconds(self) -> float:
+    def seconds(self) -> float | None:
+        if self.deadline is None:
+            return None
         return max(0.0, self.deadline - self.clock.monotonic()) + GRACE
 
     def error(self) -> DeadlineExceededError:

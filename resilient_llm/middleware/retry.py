@@ -48,7 +48,8 @@ class Retry:
     Repeats only before the commit: a stream that broke after its first content is not repeated here. A server's
     delay is a floor, never shortened by jitter. A rejection on this side (an open circuit, a full queue) is not an
     attempt: first thing in a call it is raised, in the middle of the loop it ends the loop with the last real
-    error. While a model is loading it is polled once a second, without counting retries.
+    error. While a model is loading it is polled once a second, without counting retries. Where a `Fallback` has
+    another target, waits are short (`max_wait` of `Extensions`).
 
     Args:
         max_retries: Attempts after the first; a call's own `max_retries` wins.
@@ -133,6 +134,7 @@ class Retry:
             deadline=request.deadline,
             uniform=self._rng.uniform,
             initial=options.get("initial_backoff"),
+            max_wait=options.get("max_wait"),
         )
 
 

@@ -7,6 +7,7 @@ meltano/sdk#1477 for what happens when a server's delay is jittered downwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
@@ -100,6 +101,8 @@ class Schedule:
         deadline: When it must be over, or None.
         uniform: Where random draws come from.
         initial: The first wait of this call's schedule before jitter; scales all of it. None: as the policy says.
+        max_wait: Seconds; because there is another way than waiting, the schedule is cut to this, a server that asks
+            for more ends the loop, and a loading model is polled for no longer in all. None: no such.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class Schedule:
         deadline: float | None,
         uniform: Uniform,
         initial: float | None = None,
+        max_wait: float | None = None,
     ) -> None:
         self.policy = policy
         self.retries = 0
@@ -117,6 +121,7 @@ class Schedule:
         self._deadline = deadline
         self._uniform = uniform
         self._initial = initial
+        self._max_wait = math.inf if max_wait is None else max_wait
         self._scale = 1.0 if initial is None else 0.0
         self._waits: Generator[float, Any, None] | None = None
 
@@ -124,8 +129,8 @@ class Schedule:
         """The seconds to wait before the next attempt, or why there is none."""
         if not should_retry(error, self.policy.outcomes):
             return GiveUp()
-        if error.retry_after is not None and error.retry_after > self.policy.max_server_delay:
-            return GiveUp(f"the wait is longer than max_server_delay={self.policy.max_server_delay:g} s")
+        if reason := self._too_long(error.retry_after or 0.0):
+            return GiveUp(reason)
         if error.code is ErrorCode.MODEL_LOADING:
             wait: float | GiveUp = self._poll(error, now)
         elif self.retries >= self.policy.max_retries:
@@ -139,9 +144,19 @@ class Schedule:
             return GiveUp(f"the next attempt, in {wait:.2f} s, would begin after the deadline", deadline=True)
         return wait
 
+    def _too_long(self, delay: float) -> str:
+        """Why nobody waits as long as a server asks, or nothing if it can be done."""
+        longest = self.policy.max_server_delay
+        if delay > longest:
+            return f"the wait is longer than max_server_delay={longest:g} s"
+        if delay > self._max_wait:
+            return f"the wait is longer than {self._max_wait:g} s, and there is another way"
+        return ""
+
     def _poll(self, error: LLMError, now: float) -> float | GiveUp:
-        if now - self._started >= self.policy.loading_timeout:
-            return GiveUp(f"still loading after {self.policy.loading_timeout:g} s")
+        patience = min(self.policy.loading_timeout, self._max_wait)
+        if now - self._started >= patience:
+            return GiveUp(f"still loading after {patience:g} s")
         if error.retry_after is not None:
             return server_delay(error.retry_after, self._uniform)
         return LOADING_POLL
@@ -158,4 +173,5 @@ class Schedule:
             self._scale = self._initial / wait if wait > 0 else 1.0
         if error.retry_after is not None:
             return server_delay(error.retry_after, self._uniform)
-        return max(0.0, jittered(wait * self._scale, self.policy.jitter, self._uniform))
+        wait = max(0.0, jittered(wait * self._scale, self.policy.jitter, self._uniform))
+        return min(wait, self._max_wait)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 STALLED = 1.0
 """Real seconds without any event and without any timer after which a virtual loop is called deadlocked."""
@@ -24,6 +25,8 @@ class _SkippingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
+        if self.loop.threads:
+            return super().select(STALLED)  # their time is real
         if timeout is None:
             ready = super().select(STALLED)  # another thread may still wake the loop
             if not ready:
@@ -35,9 +38,13 @@ class _SkippingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time jumps to the next timer whenever nothing is left to do. No sockets."""
+    """An event loop whose time jumps to the next timer whenever nothing is left to do. No sockets.
+
+    While functions run in threads (`asyncio.to_thread`) time stands still.
+    """
 
     def __init__(self) -> None:
+        self.threads = 0
         self._virtual = 0.0
         selector = _SkippingSelector()
         selector.loop = self
@@ -46,6 +53,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._virtual
+
+    def run_in_executor(self, executor: Any, func: Callable[[*Args], T], *args: *Args) -> asyncio.Future[T]:
+        """Run a function in a thread."""
+        running = super().run_in_executor(executor, func, *args)
+        self.threads += 1
+        running.add_done_callback(self._ran)
+        return running
+
+    def _ran(self, _: object) -> None:
+        self.threads -= 1
 
     def skip(self, seconds: float) -> None:
         """Let time pass at once."""

@@ -307,3 +307,10 @@ def test_single_cells_of_the_table_can_be_overridden() -> None:
         ScriptedTransport(ModelOverloadedError("busy")), ModelOverloadedError, outcomes=outcomes
     )
     assert error.attempts == 1
+
+
+def test_a_request_that_says_so_does_not_wait_long() -> None:
+    """`max_wait` in its extensions: a server that asks for more is taken at its word at once."""
+    transport = ScriptedTransport(ModelRateLimitedError("slow down", retry_after=5.0), "Hello")
+    error, now = refused(transport, ModelRateLimitedError, attrs.evolve(ASK, extensions={"max_wait": 1.0}))
+    assert (now, error.attempts, "another way" in str(error)) == (0.0, 1, True)

@@ -168,3 +168,22 @@ def test_the_policy_is_a_value() -> None:
 def test_a_loading_model_that_names_a_wait_is_asked_then() -> None:
     """A server's own delay goes before the poll of a second."""
     assert schedule(uniform=smallest).after(ModelLoadingError("loading", retry_after=7.0), 0.0) == 7.0
+
+
+def test_where_there_is_another_way_no_wait_is_long() -> None:
+    """With `max_wait` the schedule is cut to it, and a server that asks for more ends the loop at once."""
+    waits = schedule(max_wait=0.75)
+    assert [waits.after(BUSY, 0.0) for _ in range(4)] == [0.5, 0.75, 0.75, GiveUp()]
+    patient, hasty = (schedule(max_wait=2.0, uniform=smallest) for _ in range(2))
+    assert patient.after(ModelRateLimitedError("slow down", retry_after=2.0), 0.0) == 2.0
+    verdict = hasty.after(ModelRateLimitedError("slow down", retry_after=2.1), 0.0)
+    assert isinstance(verdict, GiveUp)
+    assert (verdict.deadline, "another way" in verdict.reason) == (False, True)
+
+
+def test_where_there_is_another_way_a_loading_model_is_not_waited_for() -> None:
+    """With `max_wait` a model that loads is polled for that long in all."""
+    waits = schedule(max_wait=2.0)
+    loading = ModelLoadingError("loading model")
+    assert [waits.after(loading, now) for now in (0.0, 1.0)] == [1.0, 1.0]
+    assert isinstance(waits.after(loading, 2.0), GiveUp)

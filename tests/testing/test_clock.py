@@ -68,3 +68,14 @@ def test_another_thread_may_wake_the_loop() -> None:
         return await future
 
     assert run_virtual(scenario()) == "woken"
+
+
+def test_time_stands_still_while_a_thread_works() -> None:
+    """A limit in virtual time does not strike because a thread takes a moment of real time."""
+
+    async def scenario() -> float:
+        async with asyncio.timeout(10):
+            await asyncio.to_thread(time.sleep, 0.05)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(scenario()) == 0.0
