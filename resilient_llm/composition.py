@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class CompositionError(ValueError):
@@ -19,30 +19,90 @@ class CompositionError(ValueError):
 _SINGLE = {
     "retry": "two Retry stages multiply their attempts: keep one",
     "deadline": "two Deadline stages: keep the outer one",
+    "recovery": "two StreamRecovery stages multiply their restarts: keep one",
+    "fallback": "two Fallback stages: keep one, and give it all targets in order",
+    "cache": "two Cache stages: keep the outer one",
+    "coalesce": "two Coalesce stages: keep the outer one",
     "token_budget": "two TokenBudget stages: keep one",
+    "rate_limit": "two RateLimit stages count each attempt twice: keep one",
+    "concurrency": "two ConcurrencyLimit stages: keep the tighter one",
     "attempt_timeout": "two AttemptTimeout stages: keep one, or give a call its own limits",
     "classifier": "two ErrorClassifier stages: keep the innermost",
 }
 
-_OUTER_INNER = (
-    ("retry", "breaker", "put Retry before CircuitBreaker, or one half-open probe becomes several requests"),
-    ("retry", "peek", "put Retry before breaker.peek, or an opened circuit does not end the loop"),
-    ("retry", "attempt_timeout", "put Retry before AttemptTimeout, which bounds a single attempt"),
-    ("retry", "classifier", "put ErrorClassifier after Retry, which acts on classified errors"),
-    ("breaker", "attempt_timeout", "put CircuitBreaker before AttemptTimeout, or it never sees a hang"),
-    ("breaker", "classifier", "put ErrorClassifier after CircuitBreaker, which acts on classified errors"),
+_ACTS_ON_ERRORS = "ErrorClassifier after {}, which acts on classified errors"
+_RULES: Mapping[tuple[str, str], str] = {
+    ("deadline", "recovery"): "Deadline before StreamRecovery, whose restarts it bounds",
+    ("deadline", "fallback"): "Deadline before Fallback, whose targets share what is left of it",
+    ("deadline", "retry"): "Deadline before Retry, whose waits it bounds",
+    ("deadline", "rate_limit"): "Deadline before RateLimit, whose waits it bounds",
+    ("deadline", "concurrency"): "Deadline before ConcurrencyLimit, whose queue it bounds",
+    ("deadline", "attempt_timeout"): "Deadline before AttemptTimeout, which enforces what is left of it",
+    (
+        "recovery",
+        "fallback",
+    ): "StreamRecovery before Fallback, or a broken stream stays with the target that broke it",
+    ("recovery", "retry"): "StreamRecovery before Retry, which judges and pays for what is repeated",
+    ("recovery", "breaker"): "StreamRecovery before CircuitBreaker, which counts each stream by itself",
+    ("recovery", "attempt_timeout"): "StreamRecovery before AttemptTimeout, which bounds a single attempt",
+    ("fallback", "token_budget"): "Fallback before TokenBudget: each target has a window of its own",
+    ("fallback", "retry"): "Fallback before Retry, or each retry begins with the first target again",
+    ("fallback", "peek"): "Fallback before breaker.peek, or it never hears of an open circuit",
+    ("fallback", "rate_limit"): "Fallback before RateLimit: each target has limits of its own",
+    ("fallback", "concurrency"): "Fallback before ConcurrencyLimit: each target has limits of its own",
+    ("fallback", "breaker"): "Fallback before CircuitBreaker, or it never hears of an open circuit",
+    ("fallback", "attempt_timeout"): "Fallback before AttemptTimeout, which bounds a single attempt",
+    (
+        "cache",
+        "coalesce",
+    ): "Cache before Coalesce: who waits for another's answer has looked for an older one first",
+    ("cache", "token_budget"): "Cache before TokenBudget: an answer that is there need not be counted",
+    ("cache", "retry"): "Cache before Retry, or each attempt looks again",
+    (
+        "coalesce",
+        "token_budget",
+    ): "Coalesce before TokenBudget: a call that joins another need not be counted",
+    ("coalesce", "retry"): "Coalesce before Retry: what is shared is the call, not the attempt",
+    ("token_budget", "retry"): "TokenBudget before Retry, so that all attempts send the same",
+    ("retry", "peek"): "Retry before breaker.peek, or an opened circuit does not end the loop",
+    ("retry", "rate_limit"): "Retry before RateLimit: each attempt spends quota",
+    ("retry", "concurrency"): "Retry before ConcurrencyLimit, or slots are held while nothing is sent",
+    ("retry", "breaker"): "Retry before CircuitBreaker, or one half-open probe becomes several requests",
+    ("retry", "attempt_timeout"): "Retry before AttemptTimeout, which bounds a single attempt",
+    ("peek", "rate_limit"): "breaker.peek before RateLimit, or calls queue for quota only to be rejected",
+    ("peek", "concurrency"): "breaker.peek before ConcurrencyLimit, or calls queue only to be rejected",
+    ("peek", "breaker"): "breaker.peek before the breaker: it looks without claiming",
+    (
+        "rate_limit",
+        "concurrency",
+    ): "RateLimit before ConcurrencyLimit, or slots are held while nothing is sent",
+    ("rate_limit", "breaker"): "RateLimit before CircuitBreaker, or a half-open probe is held while it waits",
+    (
+        "rate_limit",
+        "attempt_timeout",
+    ): "RateLimit before AttemptTimeout: waiting for quota is not the backend's time",
+    (
+        "concurrency",
+        "breaker",
+    ): "ConcurrencyLimit before CircuitBreaker, or a half-open probe is held while it waits",
+    (
+        "concurrency",
+        "attempt_timeout",
+    ): "ConcurrencyLimit before AttemptTimeout: queueing is not the backend's time",
+    ("breaker", "attempt_timeout"): "CircuitBreaker before AttemptTimeout, or it never sees a hang",
+    ("recovery", "classifier"): _ACTS_ON_ERRORS.format("StreamRecovery"),
+    ("fallback", "classifier"): _ACTS_ON_ERRORS.format("Fallback"),
+    ("token_budget", "classifier"): _ACTS_ON_ERRORS.format("TokenBudget"),
+    ("retry", "classifier"): _ACTS_ON_ERRORS.format("Retry"),
+    ("rate_limit", "classifier"): _ACTS_ON_ERRORS.format("RateLimit"),
+    ("breaker", "classifier"): _ACTS_ON_ERRORS.format("CircuitBreaker"),
     (
         "attempt_timeout",
         "classifier",
-        "put ErrorClassifier after AttemptTimeout: it belongs next to the transport",
-    ),
-    ("token_budget", "classifier", "put ErrorClassifier after TokenBudget, which acts on classified errors"),
-    ("token_budget", "retry", "put TokenBudget before Retry, so that all attempts send the same"),
-    ("deadline", "retry", "put Deadline before Retry, whose waits it bounds"),
-    ("deadline", "attempt_timeout", "put Deadline before AttemptTimeout, which enforces what is left of it"),
-    ("peek", "breaker", "put breaker.peek before the breaker: it looks without claiming"),
-    ("classifier", "fault_injection", "put FaultInjection after ErrorClassifier, which judges its faults"),
-)
+    ): "ErrorClassifier after AttemptTimeout: it belongs next to the transport",
+    ("classifier", "fault_injection"): "FaultInjection after ErrorClassifier, which judges its faults",
+}
+"""The role that stands further out, the one further in, and what to put where if it is the other way round."""
 
 
 def role_of(stage: object) -> str | None:
@@ -69,9 +129,10 @@ def check(middleware: Sequence[object]) -> None:
     for role, why in _SINGLE.items():
         if roles.count(role) > 1:
             raise CompositionError(why)
-    for outer, inner, why in _OUTER_INNER:
+    for (outer, inner), advice in _RULES.items():
         if outer in roles and inner in roles and roles.index(inner) < _last(roles, outer):
-            raise CompositionError(why)
+            msg = f"put {advice}"
+            raise CompositionError(msg)
     breakers = [stage for stage, role in zip(middleware, roles, strict=True) if role == "breaker"]
     for stage in middleware:
         if role_of(stage) == "peek" and not any(

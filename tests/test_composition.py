@@ -16,6 +16,32 @@ from resilient_llm.presets import standard_stack
 from resilient_llm.testing import ScriptedTransport
 
 
+class Stage:
+    """A stage of some role."""
+
+    def __init__(self, role):
+        self.role = role
+
+    async def __call__(self, request, call_next):
+        return await call_next(request)
+
+
+ORDER = (
+    *(
+        "logging",
+        "deadline",
+        "recovery",
+        "fallback",
+        "cache",
+        "coalesce",
+        "token_budget",
+        "retry",
+        "rate_limit",
+    ),
+    *("concurrency", "breaker", "attempt_timeout", "classifier", "fault_injection"),
+)
+
+
 async def plain(request, call_next):
     return await call_next(request)
 
@@ -69,3 +95,72 @@ def test_what_is_no_stage_is_refused(stage) -> None:
     """A class instead of an instance, or no callable at all, is named."""
     with pytest.raises(TypeError, match="is no stage"):
         check([stage])
+
+
+def test_all_stages_in_the_documented_order_are_accepted() -> None:
+    """Every role at once, outermost first."""
+    check([Stage(role) for role in ORDER])
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "advice"),
+    [
+        ("recovery", "deadline", "put Deadline before StreamRecovery"),
+        ("fallback", "deadline", "put Deadline before Fallback"),
+        ("rate_limit", "deadline", "put Deadline before RateLimit"),
+        ("concurrency", "deadline", "put Deadline before ConcurrencyLimit"),
+        ("fallback", "recovery", "put StreamRecovery before Fallback"),
+        ("retry", "recovery", "put StreamRecovery before Retry"),
+        ("breaker", "recovery", "put StreamRecovery before CircuitBreaker"),
+        ("attempt_timeout", "recovery", "put StreamRecovery before AttemptTimeout"),
+        ("retry", "fallback", "put Fallback before Retry"),
+        ("token_budget", "fallback", "put Fallback before TokenBudget"),
+        ("rate_limit", "fallback", "put Fallback before RateLimit"),
+        ("concurrency", "fallback", "put Fallback before ConcurrencyLimit"),
+        ("breaker", "fallback", "put Fallback before CircuitBreaker"),
+        ("attempt_timeout", "fallback", "put Fallback before AttemptTimeout"),
+        ("coalesce", "cache", "put Cache before Coalesce"),
+        ("token_budget", "cache", "put Cache before TokenBudget"),
+        ("retry", "cache", "put Cache before Retry"),
+        ("token_budget", "coalesce", "put Coalesce before TokenBudget"),
+        ("retry", "coalesce", "put Coalesce before Retry"),
+        ("rate_limit", "retry", "put Retry before RateLimit"),
+        ("concurrency", "retry", "put Retry before ConcurrencyLimit"),
+        ("concurrency", "rate_limit", "put RateLimit before ConcurrencyLimit"),
+        ("breaker", "rate_limit", "put RateLimit before CircuitBreaker"),
+        ("attempt_timeout", "rate_limit", "put RateLimit before AttemptTimeout"),
+        ("breaker", "concurrency", "put ConcurrencyLimit before CircuitBreaker"),
+        ("attempt_timeout", "concurrency", "put ConcurrencyLimit before AttemptTimeout"),
+        ("classifier", "recovery", "put ErrorClassifier after StreamRecovery"),
+        ("classifier", "fallback", "put ErrorClassifier after Fallback"),
+        ("classifier", "rate_limit", "put ErrorClassifier after RateLimit"),
+        ("fault_injection", "classifier", "put FaultInjection after ErrorClassifier"),
+    ],
+)
+def test_what_stands_the_wrong_way_round_is_named(outer, inner, advice) -> None:
+    """The message says which of the two goes where, and why; the other way round they are accepted."""
+    with pytest.raises(CompositionError, match=rf"{advice}\W.+"):
+        check([Stage(outer), plain, Stage(inner)])
+    check([Stage(inner), plain, Stage(outer)])
+
+
+@pytest.mark.parametrize("role", ["recovery", "fallback", "cache", "coalesce", "rate_limit", "concurrency"])
+def test_two_of_a_kind_are_refused(role) -> None:
+    """The message says which to keep."""
+    with pytest.raises(CompositionError, match=r"^two \w+ stages.*: keep"):
+        check([Stage(role), plain, Stage(role)])
+
+
+@pytest.mark.parametrize("role", ["rate_limit", "concurrency"])
+def test_the_look_at_the_breaker_comes_before_the_queues(role) -> None:
+    """Nobody queues only to be rejected."""
+    breaker = CircuitBreaker()
+    with pytest.raises(CompositionError, match=r"put breaker\.peek before"):
+        check([Stage(role), breaker.peek, breaker])
+    with pytest.raises(CompositionError, match=r"put Fallback before breaker\.peek"):
+        check([breaker.peek, Stage("fallback"), breaker])
+
+
+def test_faults_may_be_injected_twice() -> None:
+    """Two sources of faults are a composition like any other."""
+    check([Stage("fault_injection"), Stage("fault_injection")])
