@@ -11,6 +11,7 @@ from .client import AsyncClient
 from .clock import SYSTEM_CLOCK, Clock, SystemClock
 from .composition import CompositionError
 from .errors import (
+    BackendAnswer,
     BackendFailure,
     CircuitOpenError,
     DeadlineExceededError,
@@ -96,6 +97,7 @@ __all__ = [
     "AsyncClient",
     "Attempt",
     "AttemptTimeout",
+    "BackendAnswer",
     "BackendFailure",
     "CircuitBreaker",
     "CircuitOpenError",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
+import attrs
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -33,6 +35,22 @@ class ErrorCode(StrEnum):
     TOKEN_BUDGET_EXCEEDED = "TOKEN_BUDGET_EXCEEDED"  # noqa: S105 - a code, not a secret
 
 
+@attrs.frozen
+class BackendAnswer:
+    """What a backend answered instead of a result: for those who know its dialect. Its repr shows the status alone.
+
+    Args:
+        status: The HTTP status; 200 if the failure came inside an answer.
+        headers: The answer's headers, names in lower case.
+        body: The body as far as it was read, at most 64 KiB; of a failure inside a stream what told of it. Our own
+            key in it is hidden. It may quote the prompt, so it is not for logs.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+
 class LLMError(Exception):
     """The root of everything that a call raises on purpose.
 
@@ -50,14 +68,15 @@ class LLMError(Exception):
         partial: What had arrived before the failure, or None.
 
     Stages may add notes (`add_note`), which `str()` shows. The pipeline adds `attempts` (how many times the backend was
-    called) and `trace` (one `Attempt` for each). Errors can be pickled and copied; `__cause__` is lost by pickling, as
-    for every exception.
+    called) and `trace` (one `Attempt` for each), `ErrorClassifier` the `answer` (what the backend answered, if it did).
+    Errors can be pickled and copied; `__cause__` is lost by pickling, as for every exception.
     """
 
     code: ClassVar[ErrorCode]
     hint: ClassVar[str] = ""
-    local: ClassVar[bool] = False
-    """Was the call rejected on this side, with nothing sent?"""
+    local: bool = False
+    """Was the call rejected on this side, with nothing sent? A stage may say so of a single error."""
+    answer: BackendAnswer | None = None
     retryable: bool = False
     backend_fault: bool = False
 
@@ -137,6 +156,16 @@ class BackendFailure(Exception):  # noqa: N818 - not an error yet: the raw facts
         self.headers = headers
         self.body = body
         self.surface = surface
+
+    @property
+    def answer(self) -> BackendAnswer:
+        """The same as a value, for the error that it becomes."""
+        body = self.body
+        return BackendAnswer(
+            self.status,
+            dict(self.headers),
+            body if isinstance(body, bytes) else body.encode("utf-8", "replace"),
+        )
 
     def __str__(self) -> str:
         """The status alone: the body may quote the prompt."""

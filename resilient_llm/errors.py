@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from aiobreaker import CircuitBreakerError
 
-from .error_base import BackendFailure, ErrorCode, LLMError, count_attempts
+from .error_base import BackendAnswer, BackendFailure, ErrorCode, LLMError, count_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
     "ERROR_TYPES",
+    "BackendAnswer",
     "BackendFailure",
     "CircuitOpenError",
     "DeadlineExceededError",

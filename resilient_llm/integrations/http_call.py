@@ -8,7 +8,7 @@ import attrs
 import httpx2
 import msgspec
 
-from resilient_llm.errors import BackendFailure
+from resilient_llm.errors import BackendAnswer, BackendFailure
 from resilient_llm.models import Extensions, Request
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ class RefusedByStatus(BackendFailure):
         super().__init__(status, dict(headers), content.decode("utf-8", "replace"))
         self.head = headers
         self.content = content
+
+    @property
+    def answer(self) -> BackendAnswer:
+        """With the bytes as they came."""
+        return BackendAnswer(self.status, dict(self.head), self.content)
 
 
 @attrs.define

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
+from resilient_llm.errors import BackendFailure
 
 if TYPE_CHECKING:
     from resilient_llm.errors import LLMError
@@ -54,4 +55,6 @@ class ErrorClassifier:
             error.model = request.model or None
         if error is not exc:
             error.__cause__ = exc
+        if isinstance(exc, BackendFailure):
+            error.answer = exc.answer
         return error
