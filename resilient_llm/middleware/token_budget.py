@@ -14,13 +14,15 @@ from resilient_llm.policy.overflow import Lesson, Lessons, answer_share, in_our_
 from resilient_llm.tokens import ChatCounter, ContextWindow, MalformedMessageError, context_window
 from resilient_llm.tokens import message_budget as _message_budget
 from resilient_llm.tokens import prune as _prune
+from resilient_llm.tokens.definitions import Offered
+from resilient_llm.validators import count as whole_number
 
 if TYPE_CHECKING:
     from resilient_llm.models import PruneReport, Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
 
-DEFINITIONS = ("tools", "functions", "response_format")
+DEFINITIONS = tuple(Offered.__annotations__)
 
 Window: TypeAlias = int | Callable[[str], int | None] | None
 
@@ -48,7 +50,7 @@ class TokenBudget:
 
     Args:
         context_window: The window in tokens, or a function that gives the one of a model (or None).
-        image_tokens: What an image costs.
+        image_tokens: What each image costs. Default: by its size and its model's published rule.
         margin: The share of the window kept back where counts are estimates.
 
     Raises:
@@ -59,7 +61,7 @@ class TokenBudget:
     role = "token_budget"
 
     context_window: Window = attrs.field(default=None, validator=_window)
-    image_tokens: int = 1600
+    image_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole_number))
     margin: float = 0.03
     _lessons: Lessons = attrs.field(factory=Lessons, init=False, repr=False)
     _counters: Callable[[str], ChatCounter] = attrs.field(init=False, repr=False, eq=False)

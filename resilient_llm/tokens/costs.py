@@ -1,8 +1,8 @@
 """What a chat message costs, given a measure of text: tokens for a count, bytes for an upper bound.
 
 The rule is the one that OpenAI's cookbook publishes: so much for each message, the tokens of every string
-field, one more for a name. It says nothing of calls, results, images and other makers' templates; those
-follow `Overheads`.
+field, one more for a name. It says nothing of calls, results and other makers' templates, which follow
+`Overheads`, and of images and files, which follow `Media`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import attrs
 
-from resilient_llm.validators import count as whole_number
+from .media import Media, plain_text
 
 if TYPE_CHECKING:
     from resilient_llm.models import Message
@@ -84,12 +84,12 @@ class MessageCosts:
     Args:
         measure: The size of a text.
         overheads: What the chat template adds.
-        image_tokens: What an image, and any other part that is no text, costs; its data is never counted.
+        media: What parts cost that are no text.
     """
 
     measure: Measure
     overheads: Overheads = OPENAI
-    image_tokens: int = attrs.field(default=1600, validator=whole_number)
+    media: Media = attrs.field(factory=Media)
 
     def message(self, message: Message) -> int:
         """One message, without the primer: costs add up.
@@ -143,7 +143,7 @@ class MessageCosts:
         """Ollama's list of images beside the content."""
         if not isinstance(images, list | tuple):
             _reject('["images"]', "a list", images)
-        return self.image_tokens * len(images)
+        return sum(map(self.media.bare_image, images))
 
     def json(self, value: object) -> int:
         """A text as it is, anything else as JSON text, None as nothing."""
@@ -163,8 +163,15 @@ class MessageCosts:
         if kind.endswith("tool_use"):
             return self.call(part, path)
         if kind.endswith("tool_result"):
-            return self.overheads.call + self.content(part.get("content"), f'{path}["content"]')
-        return self.image_tokens
+            return self.overheads.call + self._result(part.get("content"), f'{path}["content"]')
+        inner = plain_text(part)
+        if inner is None:
+            return self.media.part(part)
+        return self.content(inner, path) + self.json(part.get("title")) + self.json(part.get("context"))
+
+    def _result(self, content: object, path: str) -> int:
+        """What a tool gave: content like a message's, or the one object of a tool that runs at the maker's."""
+        return self.json(content) if isinstance(content, Mapping) else self.content(content, path)
 
 
 _FIELDS: Mapping[str, Callable[[MessageCosts, object], int]] = {

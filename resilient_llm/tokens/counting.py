@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .costs import OPENAI, OPENAI_CL100K, UNKNOWN, MessageCosts, Overheads
-from .definitions import definitions
+from .definitions import Offered, definitions
 from .encodings import EncodingName, encoding_name
 from .estimating import digit_surplus, utf8_length
+from .image_rules import Constant, image_rule
+from .media import Media
 from .memo import Memo
 from .pruning import fits_by_bytes, located
 from .vocabulary import VOCABULARIES, Vocabulary
@@ -38,11 +40,12 @@ class ChatCounter:
         model: The model's name, as it is sent. Empty: unknown.
         encoding: `"o200k_base"` or `"cl100k_base"`, if the model's name does not tell, as with Azure's
             deployments. Default: by the name.
-        image_tokens: What an image, and any other part that is no text, costs.
+        image_tokens: What each image costs. Default: by its size and the rule that the model's maker publishes,
+            1,600 where there is none; see `Media` for files and audio.
     """
 
     def __init__(
-        self, model: str = "", *, encoding: EncodingName | None = None, image_tokens: int = 1600
+        self, model: str = "", *, encoding: EncodingName | None = None, image_tokens: int | None = None
     ) -> None:
         if encoding is not None and encoding not in VOCABULARIES:
             msg = f"encoding must be one of {', '.join(sorted(VOCABULARIES))} or None, not {encoding!r}"
@@ -50,8 +53,9 @@ class ChatCounter:
         self.model = model
         self.encoding: EncodingName | None = encoding or encoding_name(model)
         overheads = _OVERHEADS[self.encoding]
-        self._costs = MessageCosts(Memo(self._count), overheads, image_tokens)
-        self._bounds = MessageCosts(utf8_length, overheads, image_tokens)
+        media = Media(image_rule(model) if image_tokens is None else Constant(image_tokens))
+        self._costs = MessageCosts(Memo(self._count), overheads, media)
+        self._bounds = MessageCosts(utf8_length, overheads, media)
 
     def __repr__(self) -> str:
         return f"ChatCounter(model={self.model!r}, encoding={self.encoding!r})"
@@ -95,15 +99,13 @@ class ChatCounter:
         """At least the message's tokens, from its bytes: fast, and needs no vocabulary."""
         return self._bounds.message(message)
 
-    def definitions(
-        self,
-        *,
-        tools: Iterable[Any] | None = None,
-        functions: Iterable[Any] | None = None,
-        response_format: Any = None,
-    ) -> int:
-        """What the functions offered and the response schema cost, in the shape in which they are sent."""
-        return definitions(self._costs, tools=tools, functions=functions, response_format=response_format)
+    def definitions(self, **offered: Unpack[Offered]) -> int:
+        """What a request holds beside its messages: functions, a response schema, Anthropic's system prompt.
+
+        Raises:
+            TypeError: Something of it has a shape that no backend would take.
+        """
+        return definitions(self._costs, **offered)
 
     def conversation(self, messages: Sequence[Message], *, tools: Iterable[Any] | None = None) -> int:
         """A whole request: the messages, the primer, and the tools.

@@ -1,4 +1,4 @@
-"""What offered functions and a response schema cost.
+"""What a request holds beside its messages: functions, a response schema, Anthropic's system prompt.
 
 For OpenAI's models by the rule that its cookbook publishes for flat parameters; what the rule does not cover
 (nested schemas, other keywords) counts as JSON text. For other models everything counts as JSON text, which
@@ -8,9 +8,9 @@ is what their templates show them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from .costs import json_text
+from .costs import MalformedMessageError, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,24 +27,47 @@ _COVERED = frozenset(
 )
 
 
-def definitions(
-    costs: MessageCosts,
-    *,
-    tools: Iterable[Any] | None = None,
-    functions: Iterable[Any] | None = None,
-    response_format: Any = None,
-) -> int:
-    """What a request's `tools`, legacy `functions` and `response_format` cost together.
+class Offered(TypedDict, total=False):
+    """The parameters of a request that cost tokens, in the shape in which they are sent.
+
+    `tools`, `functions` (legacy), `response_format`: OpenAI's. `tools`, `system`, `output_config`: Anthropic's.
+    """
+
+    tools: Iterable[Any] | None
+    functions: Iterable[Any] | None
+    response_format: Any
+    output_config: Any
+    system: Any
+
+
+def definitions(costs: MessageCosts, **offered: Unpack[Offered]) -> int:
+    """What these cost together.
 
     Raises:
-        TypeError: A tool is no mapping; the message says which.
+        TypeError: A tool is no mapping, or the system prompt no text; the message says which.
     """
-    offered = [*_checked("tools", tools), *_checked("functions", functions)]
-    total = sum(_tool(costs, tool) for tool in offered)
-    if offered:
+    functions = [
+        *_checked("tools", offered.get("tools")),
+        *_checked("functions", offered.get("functions")),
+    ]
+    total = sum(_tool(costs, function) for function in functions)
+    if functions:
         total += costs.overheads.tools
-    schema = response_format.get("json_schema") if isinstance(response_format, Mapping) else None
-    return total + costs.json(schema)
+    if (system := offered.get("system")) is not None:
+        total += costs.overheads.message + _system(costs, system)
+    schema = _within(offered.get("response_format"), "json_schema")
+    return total + costs.json(schema) + costs.json(_within(offered.get("output_config"), "format"))
+
+
+def _system(costs: MessageCosts, system: object) -> int:
+    try:
+        return costs.content(system, "")
+    except MalformedMessageError as error:
+        raise MalformedMessageError(error.problem, "system") from None
+
+
+def _within(holder: object, key: str) -> object:
+    return holder.get(key) if isinstance(holder, Mapping) else None
 
 
 def _checked(name: str, tools: Iterable[Any] | None) -> Sequence[Mapping[str, Any]]:

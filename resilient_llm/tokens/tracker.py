@@ -26,11 +26,11 @@ class TokenTracker:
     Args:
         model: The model's name.
         encoding: `"o200k_base"` or `"cl100k_base"`, if the name does not tell. Default: by the name.
-        image_tokens: What an image, and any other part that is no text, costs.
+        image_tokens: What each image costs. Default: by its size and its model's published rule.
     """
 
     def __init__(
-        self, model: str = "gpt-4o", *, encoding: EncodingName | None = None, image_tokens: int = 1600
+        self, model: str = "gpt-4o", *, encoding: EncodingName | None = None, image_tokens: int | None = None
     ) -> None:
         self._counter = ChatCounter(model, encoding=encoding, image_tokens=image_tokens)
 

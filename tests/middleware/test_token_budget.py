@@ -239,3 +239,21 @@ async def test_what_bytes_prove_needs_no_vocabulary(monkeypatch) -> None:
     monkeypatch.setattr(ChatCounter, "ready", property(lambda counter: False))
     monkeypatch.setattr(ChatCounter, "load", lambda counter: pytest.fail("not needed"))
     await send(TokenBudget(context_window=100_000), ScriptedTransport("ok"), ask(1))
+
+
+async def test_a_system_prompt_beside_the_messages_takes_its_share() -> None:
+    """Anthropic's shape has the system prompt outside of the list: its tokens are taken off all the same."""
+    transport = ScriptedTransport("ok")
+    messages = [*turns(20), {"role": "user", "content": "And now?"}]
+    await send(
+        TokenBudget(context_window=800),
+        transport,
+        Request(messages=messages, model="gpt-4o", params={"system": "word " * 300}),
+    )
+    assert 0 < size(transport.requests[0].messages) <= 800 - 300
+
+
+async def test_what_an_image_costs_is_checked_at_construction() -> None:
+    """A wrong constant is refused when the stage is made, not when it first counts."""
+    with pytest.raises(ValueError, match="image_tokens must be 0 or more"):
+        TokenBudget(image_tokens=-1)

@@ -10,8 +10,10 @@ import pytest
 
 from resilient_llm.tokens import MalformedMessageError
 from resilient_llm.tokens.costs import UNKNOWN, MessageCosts, json_text
+from resilient_llm.tokens.image_rules import Constant
+from resilient_llm.tokens.media import Media
 
-COSTS = MessageCosts(len, image_tokens=1000)
+COSTS = MessageCosts(len, media=Media(Constant(1000)))
 """Counts a token for each character, so that a test shows what is counted."""
 
 BASE = 3 + len("user")
@@ -50,8 +52,7 @@ def test_content_may_be_missing():
         ("hello", 5),
         (IMAGE, 1000),
         ({"type": "image", "source": {"type": "base64", "data": "A" * 10_000}}, 1000),
-        ({"type": "input_audio", "input_audio": {"data": "A" * 10_000, "format": "wav"}}, 1000),
-        ({"type": "file", "file": {"file_id": "file-1"}}, 1000),
+        ({"type": "something_new", "data": "A" * 10_000}, 1000),
         ({"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 1}}, 3 + 3 + len('{"a": 1}')),
         ({"type": "tool_result", "tool_use_id": "t1", "content": "42"}, 3 + 2),
         (
@@ -59,6 +60,10 @@ def test_content_may_be_missing():
             1005,
         ),
         ({"type": "tool_result", "tool_use_id": "t1"}, 3),
+        ({"type": "web_search_tool_result", "content": {"error_code": "x"}}, 3 + len('{"error_code": "x"}')),
+        ({"type": "document", "source": {"type": "text", "data": "hello"}, "title": "abc"}, 8),
+        ({"type": "document", "source": {"type": "content", "content": ["hello", IMAGE]}}, 1005),
+        ({"type": "search_result", "title": "a", "content": [{"type": "text", "text": "hello"}]}, 6),
     ],
 )
 def test_a_part_costs_its_text_or_a_constant(part, cost):
@@ -165,9 +170,3 @@ def test_json_text_is_what_templates_write():
         json_text({"ä": [1, None], "b": UserDict(c=1), "d": {1}})
         == '{"ä": [1, null], "b": {"c": 1}, "d": "{1}"}'
     )
-
-
-def test_the_cost_of_an_image_is_a_whole_number():
-    """A constant below zero is refused."""
-    with pytest.raises(ValueError, match="image_tokens must be 0 or more, not -1"):
-        MessageCosts(len, image_tokens=-1)

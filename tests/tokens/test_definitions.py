@@ -124,3 +124,26 @@ def test_a_malformed_tool_is_reported_with_its_index(kind):
     """The error names the list and the place."""
     with pytest.raises(TypeError, match=rf"{kind}\[1\] must be a mapping, not str"):
         definitions(COSTS, **{kind: [{"name": "f"}, "g"]})
+
+
+def test_anthropic_s_system_prompt_stands_beside_the_messages():
+    """It costs its text and a message's overhead, as a string and as blocks."""
+    assert definitions(COSTS, system="Be terse.") == 3 + 9
+    assert definitions(COSTS, system=[{"type": "text", "text": "Be terse."}] * 2) == 3 + 18
+    assert definitions(COSTS, system=None) == 0
+
+
+def test_anthropic_s_tools_and_output_schema_count():
+    """A tool's schema is called `input_schema`, a response's stands in `output_config`."""
+    ours, theirs = function(properties={"a": {"type": "string"}}), {"name": "add", "description": "Add."}
+    theirs["input_schema"] = ours["parameters"]
+    assert definitions(COSTS, tools=[theirs]) == definitions(COSTS, functions=[ours])
+    form = {"type": "json_schema", "schema": {"type": "object"}}
+    assert definitions(COSTS, output_config={"format": form, "effort": "low"}) == len(json_text(form))
+
+
+@pytest.mark.parametrize(("system", "problem"), [(7, "system must be"), ([7], r"system\[0\] must be")])
+def test_a_malformed_system_prompt_is_reported(system, problem):
+    """The error names it and the place in it."""
+    with pytest.raises(TypeError, match=problem):
+        definitions(COSTS, system=system)
