@@ -31,14 +31,22 @@ def chat_body(request: Request) -> dict[str, Any]:
     if request.stream:
         body.setdefault("stream_options", {"include_usage": True})
     body.update(request.extensions.get("body") or {})
-    if not body["messages"]:
+    check_chat(body["messages"], body.get("n"))
+    return body
+
+
+def check_chat(messages: object, choices: object) -> None:
+    """Refuse what no backend could answer, or nobody could read.
+
+    Raises:
+        ModelInvalidRequestError: There are no messages, or more than one choice is asked for.
+    """
+    if not messages:
         msg = "messages is empty; a chat needs at least one message"
         raise ModelInvalidRequestError(msg)
-    choices = body.get("n")
     if isinstance(choices, int) and choices > 1:
         msg = f"n is {choices!r}; one choice a call is supported, call again for another"
         raise ModelInvalidRequestError(msg)
-    return body
 
 
 def encode_chat(request: Request) -> bytes:

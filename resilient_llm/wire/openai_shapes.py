@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from resilient_llm.models import Usage
 
-from .payload import Object, int_of, load_object, object_of, objects_of, text_of
+from .payload import Object, int_of, json_text, load_object, object_of, objects_of, text_of
 
 _NOTHING_TOLD: Final = (None,) * 5
 
@@ -234,7 +234,7 @@ def read_function(body: Object) -> Function:
     """Read a function's name and arguments; arguments that came as an object are written as JSON text."""
     arguments = body.get("arguments")
     if isinstance(arguments, dict | list):
-        arguments = msgspec.json.encode(arguments).decode()
+        arguments = json_text(arguments)
     return Function(text_of(body.get("name")), text_of(arguments))
 
 

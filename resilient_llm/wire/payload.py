@@ -22,6 +22,7 @@ Object: TypeAlias = Mapping[str, Any]
 """A JSON object."""
 
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 def loads(payload: bytes) -> object:
@@ -100,6 +101,22 @@ def text_of(value: object) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return None
+
+
+def json_text(value: object) -> str:
+    """A value that was read as JSON, as JSON text again; also half a surrogate pair and NaN, which msgspec refuses.
+
+    Raises:
+        ModelResponseInvalidError: It is nested too deeply to be written.
+    """
+    try:
+        try:
+            return _encode(value).decode()
+        except ValueError:
+            return json.dumps(value)
+    except RecursionError as error:
+        msg = "the backend sent JSON that is nested too deeply"
+        raise ModelResponseInvalidError(msg) from error
 
 
 def int_of(value: object) -> int | None:

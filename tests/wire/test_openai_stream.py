@@ -274,6 +274,14 @@ def test_lenient_types():
     assert decoder.id == "7"
 
 
+def test_broken_text_in_arguments():
+    """Half a surrogate pair in arguments that came as an object breaks nothing either."""
+    events, _ = decode(
+        tool(index=0, id="a", function={"name": "f", "arguments": {"x": "\ud83d"}}), say("stop")
+    )
+    assert events == [ToolCallDelta(0, "a", "f", '{"x": "\\ud83d"}'), Finish("stop")]
+
+
 def test_broken_text_becomes_replacement():
     """Half a surrogate pair and bytes that are no UTF-8 become U+FFFD instead of breaking the stream."""
     events, _ = decode(

@@ -13,6 +13,7 @@ from resilient_llm.models import Usage
 from resilient_llm.wire.payload import (
     describe,
     int_of,
+    json_text,
     load_object,
     loads,
     object_of,
@@ -146,3 +147,14 @@ def test_usage_with_details():
 def test_usage_of_deepseek():
     """DeepSeek's own count of cached tokens is read where OpenAI's is missing."""
     assert usage_of({"prompt_tokens": 5, "prompt_cache_hit_tokens": 4}) == Usage(5, cached_tokens=4)
+
+
+def test_json_text():
+    """What was read as JSON is written as JSON; half a surrogate pair is escaped, what is too deep is no answer."""
+    assert json_text({"a": "é"}) == '{"a":"é"}'
+    assert json_text({"a": "\ud83d"}) == '{"a": "\\ud83d"}'
+    deep: object = "\ud83d"
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ModelResponseInvalidError, match="too deeply"):
+        json_text(deep)

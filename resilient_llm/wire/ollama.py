@@ -1,0 +1,23 @@
+"""Ollama's dialect: what its transport imports."""
+
+from __future__ import annotations
+
+from .ollama_models import Details, decode_ps, decode_show, decode_tags, full_name, with_state
+from .ollama_request import encode_chat, encode_embeddings, is_legacy
+from .ollama_response import decode_chat, decode_embeddings
+from .ollama_stream import ChatStreamDecoder
+
+__all__ = [
+    "ChatStreamDecoder",
+    "Details",
+    "decode_chat",
+    "decode_embeddings",
+    "decode_ps",
+    "decode_show",
+    "decode_tags",
+    "encode_chat",
+    "encode_embeddings",
+    "full_name",
+    "is_legacy",
+    "with_state",
+]
