@@ -60,3 +60,24 @@ def bench_overhead(session: nox.Session) -> None:
     if "--peers" in session.posargs:
         session.install("openai", "litellm", "langchain-openai")
     session.run("python", "benchmarks/overhead.py", *session.posargs)
+
+
+@nox.session
+def verdict(session: nox.Session) -> None:
+    """An independent judge, llmock, on our clients and on the SDKs: every fault it has, strict."""
+    session.install("-e", ".", *_groups("verdict"))
+    session.run("python", "benchmarks/verdict.py", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The fault matrix over real sockets: what the callers get and what the backends see, peers side by side."""
+    session.install("-e", ".", "openai>=3")
+    session.run("python", "benchmarks/faults.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """A million calls through the whole stack, in virtual time: nothing may grow."""
+    session.install("-e", ".")
+    session.run("python", "benchmarks/soak.py", *session.posargs)
