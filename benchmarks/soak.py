@@ -178,9 +178,8 @@ def main() -> int:
     for done, size, objects in result["sizes"]:
         print(f"  after {done:9,} calls {size:7.1f} MiB {objects:9,} objects")
     kept = growth <= options.bound and not result["open"] and not result["tasks"]
-    print(
-        f"grown by {growth:.1f} MiB after a tenth (bound {options.bound:g}); open {result['open']}, tasks {result['tasks']}"
-    )
+    print(f"grown by {growth:.1f} MiB after a tenth, bound {options.bound:g}")
+    print(f"left open: {result['open']} responses, {result['tasks']} tasks")
     if options.json:
         options.json.write_text(
             json.dumps({"seed": options.seed, "growth_mib": growth, **result}, indent=2) + "\n"

@@ -4,8 +4,8 @@
 
 llmock is a server of its own that speaks the providers' dialects, injects its faults over real HTTP, and judges a
 client by what it saw: the attempts, their gaps, and whether a broken stream was taken for an answer. It is strict
-here: a warning fails like an error. On top of that the answer must have come whole where one could be had, and an exception of the
-client's own must have come where none could. Exit code 1 if resilient_llm fails anything.
+here: a warning fails like an error. On top of that the answer must have come whole where one could be had, and an
+exception of the client's own where none could. Exit code 1 if resilient_llm fails anything.
 """
 
 from __future__ import annotations
