@@ -36,6 +36,7 @@ from .errors import (
 from .events import (
     ContentSeen,
     Event,
+    FallingBack,
     Finish,
     Notice,
     ReasoningDelta,
@@ -75,6 +76,7 @@ from .presets import standard_stack
 from .response import Outcome, OutcomeKind, Response, observe
 
 if TYPE_CHECKING:
+    from .fallback import Fallback
     from .integrations.wrapping import wrap
     from .policy.classify import classify
     from .policy.classify_exception import classify_exception
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from .settings import Settings, SettingsError
     from .sync import Client
     from .sync_response import SyncResponse
+    from .targets import Target
     from .tokens import TokenTracker
     from .transports import (
         LlamaCppTransport,
@@ -112,6 +115,8 @@ __all__ = [
     "ErrorClassifier",
     "ErrorCode",
     "Event",
+    "Fallback",
+    "FallingBack",
     "Finish",
     "FunctionCall",
     "Handler",
@@ -158,6 +163,7 @@ __all__ = [
     "SettingsError",
     "SyncResponse",
     "SystemClock",
+    "Target",
     "TextDelta",
     "TokenBudget",
     "TokenLimitExceededError",
@@ -180,6 +186,7 @@ __getattr__ = attach(
     __name__,
     {
         "Client": ".sync",
+        "Fallback": ".fallback",
         "LLMBackendAdapter": ".providers",
         "LLMProvider": ".providers",
         "LLMProviderConfig": ".providers",
@@ -191,6 +198,7 @@ __getattr__ = attach(
         "Settings": ".settings.table",
         "SettingsError": ".settings.errors",
         "SyncResponse": ".sync_response",
+        "Target": ".targets",
         "TokenTracker": ".tokens.tracker",
         "__version__": ".version",
         "classify": ".policy.classify",
