@@ -36,7 +36,6 @@ from .errors import (
 from .events import (
     ContentSeen,
     Event,
-    FallingBack,
     Finish,
     Notice,
     ReasoningDelta,
@@ -56,6 +55,7 @@ from .middleware import (
     ErrorClassifier,
     Logging,
     Retry,
+    StreamRecovery,
     TokenBudget,
     decorrelated_jitter,
 )
@@ -76,7 +76,6 @@ from .presets import standard_stack
 from .response import Outcome, OutcomeKind, Response, observe
 
 if TYPE_CHECKING:
-    from .fallback import Fallback
     from .integrations.wrapping import wrap
     from .policy.classify import classify
     from .policy.classify_exception import classify_exception
@@ -84,7 +83,6 @@ if TYPE_CHECKING:
     from .settings import Settings, SettingsError
     from .sync import Client
     from .sync_response import SyncResponse
-    from .targets import Target
     from .tokens import TokenTracker
     from .transports import (
         LlamaCppTransport,
@@ -115,8 +113,6 @@ __all__ = [
     "ErrorClassifier",
     "ErrorCode",
     "Event",
-    "Fallback",
-    "FallingBack",
     "Finish",
     "FunctionCall",
     "Handler",
@@ -161,9 +157,9 @@ __all__ = [
     "RetryBudget",
     "Settings",
     "SettingsError",
+    "StreamRecovery",
     "SyncResponse",
     "SystemClock",
-    "Target",
     "TextDelta",
     "TokenBudget",
     "TokenLimitExceededError",
@@ -186,7 +182,6 @@ __getattr__ = attach(
     __name__,
     {
         "Client": ".sync",
-        "Fallback": ".fallback",
         "LLMBackendAdapter": ".providers",
         "LLMProvider": ".providers",
         "LLMProviderConfig": ".providers",
@@ -198,7 +193,6 @@ __getattr__ = attach(
         "Settings": ".settings.table",
         "SettingsError": ".settings.errors",
         "SyncResponse": ".sync_response",
-        "Target": ".targets",
         "TokenTracker": ".tokens.tracker",
         "__version__": ".version",
         "classify": ".policy.classify",

@@ -8,6 +8,7 @@ import attrs
 
 from .calls import Calls, Streaming
 from .clock import SYSTEM_CLOCK, Clock
+from .composition import role_of
 from .errors import ModelInvalidRequestError
 from .models import Completion, Embeddings, Message, ModelInfo, Observer, Request
 from .options import build_request, conversation
@@ -45,11 +46,11 @@ class AsyncClient:
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         defaults: Options of each chat call (see below) that does not bring its own; a call's None leaves one out.
         observers: Plain functions told of each call's attempts, waits and pruning (see `Notice`).
-        options: The options of `standard_stack`: `deadline`, `max_retries`, `fallback`, ...; see `StackOptions`.
+        options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`.
 
     Each call takes `system`, `model`, `deadline`, `max_retries`, `initial_backoff`, `first_token_timeout`,
-    `idle_timeout`, `attempt_timeout`, `tool_deltas`, `extra_headers`, `extra_query`, `extra_body` (times in
-    seconds). All other keywords (`temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `tools`, `tool_choice`,
+    `idle_timeout`, `attempt_timeout`, `recovery`, `tool_deltas`, `extra_headers`, `extra_query`, `extra_body` (times
+    in seconds). All other keywords (`temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `tools`, `tool_choice`,
     `functions`, `function_call`, `response_format`, ...) go into the body untouched.
 
     Raises:
@@ -85,6 +86,7 @@ class AsyncClient:
         self.transport = transport
         self.model = model
         self.pipeline = Pipeline(_stack(middleware, transport, options), transport)
+        self._recovers = any(role_of(stage) == "recovery" for stage in self.pipeline.middleware)
         self._clock: Clock = options.get("clock", SYSTEM_CLOCK)
         self._defaults = dict(defaults or {})
         self._observers = tuple(observers)
@@ -183,7 +185,11 @@ class AsyncClient:
             options = {**self._defaults, **({} if system is None else {"system": system}), **options}
             system = cast("str | None", options.pop("system", None))
         messages = conversation(prompt, system)
-        return build_request(messages, stream, options, model=self.model, clock=self._clock)
+        request = build_request(messages, stream, options, model=self.model, clock=self._clock)
+        if not self._recovers and request.extensions.get("recovery", "raise") != "raise":
+            msg = f"no stage recovers streams for recovery={options['recovery']!r}: add a StreamRecovery"
+            raise ModelInvalidRequestError(msg)
+        return request
 
     # Lifecycle ...
 

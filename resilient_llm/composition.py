@@ -133,6 +133,9 @@ def check(middleware: Sequence[object]) -> None:
         if outer in roles and inner in roles and roles.index(inner) < _last(roles, outer):
             msg = f"put {advice}"
             raise CompositionError(msg)
+    if "recovery" in roles and not {"retry", "fallback"} & set(roles):
+        msg = "StreamRecovery calls again as far as a Retry inside allows: put one after it"
+        raise CompositionError(msg)
     breakers = [stage for stage, role in zip(middleware, roles, strict=True) if role == "breaker"]
     for stage in middleware:
         if role_of(stage) == "peek" and not any(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from .errors import ModelInvalidRequestError
 from .models import Extensions, Message, Request
+from .request import Recovery
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -78,6 +79,8 @@ def _boolean(name: str, value: object) -> bool:
     return value
 
 
+RECOVERIES: Final = get_args(Recovery)
+
 _EXTENSIONS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "attempt_timeout": ("attempt_timeout", _limit),
     "first_token_timeout": ("first_token_timeout", _limit),
@@ -113,7 +116,8 @@ def build_request(
         elif name == "model":
             model = _model(value) or model
         elif name == "recovery":
-            _recovery(value)
+            if value is not None:
+                extensions["recovery"] = _recovery(value)
         elif value is not None:
             params[name] = value
     return Request("chat", messages, model, stream, params, deadline, 1, Extensions(**extensions))  # type: ignore[typeddict-item]
@@ -126,7 +130,8 @@ def _model(value: object) -> str:
     return value or ""
 
 
-def _recovery(value: object) -> None:
-    if value != "raise":
-        msg = f"recovery must be 'raise', not {value!r}: no stage of this stack restarts or resumes streams"
+def _recovery(value: object) -> object:
+    if value not in RECOVERIES:
+        msg = f"recovery must be one of {', '.join(map(repr, RECOVERIES))}, not {value!r}"
         raise ModelInvalidRequestError(msg)
+    return value

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from .body import Body, Limit, ResponseInfo, tightest
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
+from .hooks import Hooks
 from .outcome import ABANDONED, COMPLETED, Outcome, OutcomeKind, observe
 from .timeout import Watch
 from .wire.assembly import Assembler, holds_content
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Body", "Limit", "Outcome", "OutcomeKind", "Response", "ResponseInfo", "observe"]
 
 
-class Response:
+class Response(Hooks):
     """An answer on its way: an async iterator of events that settles exactly once.
 
     Use it as an async context manager; a response that is dropped unread warns (`ResourceWarning`) and is settled
@@ -53,6 +54,7 @@ class Response:
         self.target: object = None
         self._body = body
         self._assembler = Assembler(tool_deltas=request.extensions.get("tool_deltas", False))
+        self._feed = self._assembler.feed
         self._transcript = Transcript()
         self._ready: deque[Event] = deque()
         self.limits: list[Limit] = []
@@ -70,27 +72,6 @@ class Response:
     def usage(self) -> Usage:
         """The tokens as far as the backend has told them; for `on_settle` accounts."""
         return self._assembler.usage
-
-    # Hooks ...
-
-    def on_event(self, edit: Callable[[Event], Event]) -> None:
-        """Have every event pass through `edit` on its way to the caller."""
-        self._on_event.append(edit)
-
-    def on_error(self, translate: Callable[[Exception], Exception]) -> None:
-        """Have a failure of the body pass through `translate` before anyone sees it."""
-        self._on_error.append(translate)
-
-    def on_settle(self, account: Callable[[Outcome], None]) -> None:
-        """Have `account` told how the response ended; at once, if it has."""
-        if self.outcome is None:
-            self._on_settle.append(account)
-        else:
-            account(self.outcome)
-
-    def limit(self, limit: Limit) -> None:
-        """Bound the time of every pull from here on; the tightest of several limits counts."""
-        self.limits.append(limit)
 
     # Reading ...
 
@@ -112,6 +93,18 @@ class Response:
             event = edit(event)
         self._transcript.record(event)
         return event
+
+    async def receive(self) -> list[Event]:
+        """All events that are there, else those that come next; none at the end. For stages that read in batches."""
+        ready = self._ready
+        if not ready and self.outcome is None:
+            await self._pull()
+        events = list(ready)
+        ready.clear()
+        for edit in self._on_event:
+            events = [edit(event) for event in events]
+        self._transcript.extend(events)
+        return events
 
     async def completion(self) -> Completion:
         """Read what is left and give the whole answer.
@@ -163,7 +156,7 @@ class Response:
             watch = self._watch = Watch()
         watch.begin(seconds)
         try:
-            while self.outcome is None and not self._take(self._assembler.feed(await self._batch())):
+            while self.outcome is None and not self._take(self._feed(await self._batch())):
                 pass
         except BaseException as exc:  # noqa: BLE001 - raised again, translated
             self._broken(limit.error() if watch.end(exc) and limit else exc, exc)

@@ -14,13 +14,12 @@ from .policy.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from .errors import ErrorCode
-    from .fallback import Fallback
     from .middleware.token_budget import Window
-    from .pipeline import Middleware, Transport
-    from .targets import Target
+    from .pipeline import Middleware
+    from .request import Recovery
 
 LONGEST = 3600.0
 """Seconds after which a probe without any time limit is given up."""
@@ -32,11 +31,10 @@ class StackOptions(TypedDict, total=False):
     """The options of `standard_stack`, which `AsyncClient` takes too. Times in seconds; None: no limit.
 
     `max_retries` (3), `wait`, `jitter`, `max_server_delay` (60), `retry_budget` (one of its own): see `Retry`.
-    `deadline` (600): see `Deadline`. `first_token_timeout` (60), `idle_timeout` (30), `attempt_timeout` (600): see
-    `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or None for none. `token_budget`: a `TokenBudget`
-    of one's own, or None for none. `context_window`: the model's window in tokens, or a function of
-    the model that gives it.
-    `fallback`: targets or transports that are asked, in order, where this one fails, or a `Fallback` of one's own.
+    `deadline` (600): see `Deadline`. `recovery` ("raise"): see `StreamRecovery`. `first_token_timeout` (60),
+    `idle_timeout` (30), `attempt_timeout` (600): see `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or
+    None for none. `token_budget`: a `TokenBudget` of one's own, or None for none. `context_window`: the model's
+    window in tokens, or a function of the model that gives it.
     `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
     `clock`, `rng`: time and chance, for tests.
     """
@@ -47,6 +45,7 @@ class StackOptions(TypedDict, total=False):
     max_server_delay: float
     retry_budget: RetryBudget | None
     deadline: float | None
+    recovery: Recovery
     first_token_timeout: float | None
     idle_timeout: float | None
     attempt_timeout: float | None
@@ -54,28 +53,15 @@ class StackOptions(TypedDict, total=False):
     token_budget: TokenBudget | None
     context_window: Window
     outcomes: Mapping[ErrorCode, Row]
-    fallback: Sequence[Target | Transport] | Fallback
     clock: Clock
     rng: random.Random
-
-
-def check_options(options: StackOptions) -> None:
-    """Refuse options that do not exist.
-
-    Raises:
-        TypeError: There is one; the message lists those that do.
-    """
-    unknown = options.keys() - StackOptions.__annotations__.keys()
-    if unknown:
-        msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
-        raise TypeError(msg)
 
 
 def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages of one target, outermost first: its own window, retries, circuit and time limits; a plain list.
 
     TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier. Options that concern the
-    whole call (`deadline`, `fallback`) have no effect here.
+    whole call (`deadline`, `recovery`) have no effect here.
 
     Args:
         backend: The transport's name, for errors.
@@ -85,7 +71,10 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
         TypeError: An option that does not exist.
         ValueError: A value out of range.
     """
-    check_options(options)
+    unknown = options.keys() - StackOptions.__annotations__.keys()
+    if unknown:
+        msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
+        raise TypeError(msg)
     clock = options.get("clock", SYSTEM_CLOCK)
     timeout = AttemptTimeout(
         first_token=options.get("first_token_timeout", 60.0),

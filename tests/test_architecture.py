@@ -19,23 +19,13 @@ ROWS: tuple[frozenset[str], ...] = (
         {"lazy", "version", "error_base", "errors", "request", "models", "events", "clock", "validators"}
     ),
     frozenset({"policy", "wire", "tokens"}),
-    frozenset({"commit", "response", "body", "line", "outcome", "timeout", "pipeline", "composition"}),
+    frozenset(
+        {"commit", "response", "body", "line", "hooks", "outcome", "timeout", "pipeline", "composition"}
+    ),
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
         {"client", "calls", "sync", "sync_job", "sync_loop", "sync_response", "providers"}
-        | {
-            "presets",
-            "stages",
-            "targets",
-            "fallback",
-            "fallback_call",
-            "token_counts",
-            "options",
-            "settings",
-            "integrations",
-            "cli",
-            "__init__",
-        }
+        | {"presets", "stages", "token_counts", "options", "settings", "integrations", "cli", "__init__"}
     ),
 )
 SIDEWAYS = {
@@ -45,6 +35,7 @@ SIDEWAYS = {
     "models",
     "events",
     "body",
+    "hooks",
     "line",
     "outcome",
     "timeout",
@@ -55,9 +46,6 @@ SIDEWAYS = {
     "client",
     "presets",
     "stages",
-    "targets",
-    "fallback",
-    "fallback_call",
     "token_counts",
     "options",
 }

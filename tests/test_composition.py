@@ -141,7 +141,17 @@ def test_what_stands_the_wrong_way_round_is_named(outer, inner, advice) -> None:
     """The message says which of the two goes where, and why; the other way round they are accepted."""
     with pytest.raises(CompositionError, match=rf"{advice}\W.+"):
         check([Stage(outer), plain, Stage(inner)])
-    check([Stage(inner), plain, Stage(outer)])
+    retry = [Stage("retry")] if inner == "recovery" and outer not in {"retry", "fallback"} else []
+    last = [Stage("retry")] if outer == "recovery" else []
+    check([Stage(inner), *retry, plain, Stage(outer), *last])
+
+
+def test_a_recovery_needs_someone_who_calls_again() -> None:
+    """StreamRecovery alone knows no bounds: a Retry must stand inside, its own or a fallback target's."""
+    with pytest.raises(CompositionError, match="Retry inside allows: put one after it"):
+        check([Stage("recovery"), plain, Stage("breaker")])
+    check([Stage("recovery"), Stage("fallback")])
+    check([Stage("recovery"), Stage("retry")])
 
 
 @pytest.mark.parametrize("role", ["recovery", "fallback", "cache", "coalesce", "rate_limit", "concurrency"])

@@ -70,13 +70,22 @@ def test_options_go_where_they_belong() -> None:
         {"tool_deltas": "yes"},
         {"extra_headers": [("a", "b")]},
         {"model": 3},
-        {"recovery": "restart"},
+        {"recovery": "again"},
+        {"recovery": ["restart"]},
     ],
 )
 def test_wrong_options_are_named(options) -> None:
     """Wrong types and ranges are refused before anything is sent."""
     with pytest.raises(ModelInvalidRequestError, match=next(iter(options))):
         build(**options)
+
+
+@pytest.mark.parametrize("recovery", ["raise", "restart", "resume"])
+def test_recovery_is_an_option_of_a_stage(recovery) -> None:
+    """What becomes of a broken stream is not the backend's to know; None leaves it to the stack."""
+    request = build(recovery=recovery)
+    assert (request.extensions, request.params) == ({"recovery": recovery}, {})
+    assert build(recovery=None).extensions == {}
 
 
 def test_a_limit_of_none_means_no_limit() -> None:

@@ -6,6 +6,7 @@ from .deadline import Deadline
 from .error_classifier import ErrorClassifier
 from .logging import Logging
 from .retry import Retry, decorrelated_jitter
+from .stream_recovery import StreamRecovery
 from .token_budget import TokenBudget
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ErrorClassifier",
     "Logging",
     "Retry",
+    "StreamRecovery",
     "TokenBudget",
     "decorrelated_jitter",
 ]

@@ -10,14 +10,16 @@ import attrs
 import backoff
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
-from resilient_llm.errors import DeadlineExceededError, ErrorCode, LLMError
-from resilient_llm.events import Waiting
+from resilient_llm.errors import ErrorCode, LLMError
 from resilient_llm.models import Attempt, Request
-from resilient_llm.policy.backoff import STANDARD_WAIT, GiveUp, Jitter, RetryPolicy, Schedule, WaitGenerator
+from resilient_llm.policy.backoff import STANDARD_WAIT, Jitter, RetryPolicy, WaitGenerator
 from resilient_llm.policy.backoff import decorrelated as _decorrelated
 from resilient_llm.policy.outcomes import OUTCOMES, Row
 from resilient_llm.policy.retry_budget import RetryBudget
 from resilient_llm.response import Outcome, OutcomeKind
+
+from .loading import LoadingModels
+from .retry_loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,11 +47,14 @@ def decorrelated_jitter(
 class Retry:
     """Call again after failures that a wait may cure.
 
-    Repeats only before the commit: a stream that broke after its first content is not repeated here. A server's
-    delay is a floor, never shortened by jitter. A rejection on this side (an open circuit, a full queue) is not an
-    attempt: first thing in a call it is raised, in the middle of the loop it ends the loop with the last real
-    error. While a model is loading it is polled once a second, without counting retries. Where a `Fallback` has
-    another target, waits are short (`max_wait` of `Extensions`).
+    Repeats only before the commit: a stream that broke after its first content is repeated if `StreamRecovery` asks
+    for it, which counts as one more attempt of the same call. A server's delay is a floor, never shortened by jitter.
+    A rejection on this side (an open circuit, a full queue) is not an attempt: first thing in a call it is raised, in
+    the middle of the loop it ends the loop with the last real error.
+
+    While a model is loading, the calls of all who use this object wait together, those that come meanwhile included,
+    and one of them asks once a second, without counting retries. Where a `Fallback` has another target, waits are
+    short (`max_wait` of `Extensions`).
 
     Args:
         max_retries: Attempts after the first; a call's own `max_retries` wins.
@@ -93,103 +98,44 @@ class Retry:
             outcomes=outcomes,
         )
         self.budget = RetryBudget() if budget is _OWN_BUDGET else budget
-        self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
+        self.clock = clock
+        self.uniform = (rng or random.Random()).uniform  # noqa: S311 - spreads load, guards nothing
+        self.loading = LoadingModels(clock)
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Call, and call again while the policy, the budget and the deadline allow."""
-        loop: _Loop | None = None
+        loop: Loop | None = None
+        if "recovers" in request.extensions:
+            now = self.clock.monotonic()
+            loop = Loop(self, request, now)
+            loop.broke(request.extensions["recovers"], now)
+            await self.clock.sleep(loop.waited)
         while True:
-            begun = self._clock.monotonic()
+            if self.loading.models:
+                loop = loop or Loop(self, request, self.clock.monotonic())
+                await loop.turn()
+            begun = self.clock.monotonic()
             try:
                 response = await call_next(request)
             except LLMError as error:
-                loop = loop or _Loop(self, request)
-                loop.failed(error, begun, self._clock.monotonic())
+                loop = loop or Loop(self, request, begun)
+                if not loop.failed(error, begun, self.clock.monotonic()):
+                    continue
             else:
                 response.on_settle(partial(self._settled, request, response, begun, loop))
+                if self.loading.models:
+                    self.loading.answered(request.model)
                 return response
-            await self._clock.sleep(loop.waited)
+            await self.clock.sleep(loop.waited)
             request = attrs.evolve(request, attempt=request.attempt + 1)
 
     def _settled(
-        self, request: Request, response: Response, begun: float, loop: _Loop | None, outcome: Outcome
+        self, request: Request, response: Response, begun: float, loop: Loop | None, outcome: Outcome
     ) -> None:
         """Take note of how the response ended."""
         error = outcome.error if isinstance(outcome.error, LLMError) else None
-        duration = self._clock.monotonic() - begun
+        duration = self.clock.monotonic() - begun
         waited, paid = (loop.waited, loop.paid) if loop else (0.0, None)
         request.tell(Attempt(request.attempt, response.info.backend, duration, waited, error))
         if self.budget is not None and outcome.kind is OutcomeKind.COMPLETED:
             self.budget.deposit(request.model, 1 if paid is None else paid)
-
-    def _schedule(self, request: Request, started: float) -> Schedule:
-        options = request.extensions
-        policy = self.policy
-        if "max_retries" in options:
-            policy = attrs.evolve(policy, max_retries=options["max_retries"])
-        return Schedule(
-            policy,
-            started=started,
-            deadline=request.deadline,
-            uniform=self._rng.uniform,
-            initial=options.get("initial_backoff"),
-            max_wait=options.get("max_wait"),
-        )
-
-
-class _Loop:
-    """A call that has failed at least once: its schedule, what it paid, its last error."""
-
-    __slots__ = ("_last", "_number", "_request", "_retry", "_schedule", "paid", "waited")
-
-    def __init__(self, retry: Retry, request: Request) -> None:
-        self.waited = 0.0
-        self._retry = retry
-        self._request = request
-        self._number = request.attempt
-        self._schedule: Schedule | None = None
-        self._last: LLMError | None = None
-        self.paid: int | None = None
-
-    def failed(self, error: LLMError, begun: float, now: float) -> None:
-        """Take note of a failed attempt and set `waited`, or raise what the caller is to see."""
-        if error.local:
-            if self._last is None:
-                raise error
-            self._tell(0.0, error)
-            self._last.add_note(f"then {error.code}: {error.message}")
-            raise self._last from error
-        self._tell(now - begun, error)
-        self._last = error
-        if self._schedule is None:
-            self._schedule = self._retry._schedule(self._request, begun)  # noqa: SLF001 - its other half
-        wait = self._schedule.after(error, now)
-        if isinstance(wait, GiveUp):
-            self._give_up(error, wait)
-        else:
-            self._pay(error)
-            self.waited = wait
-            self._request.tell(Waiting(wait, error, self._number))
-        self._number += 1
-
-    def _tell(self, duration: float, error: LLMError) -> None:
-        self._request.tell(Attempt(self._number, error.backend, duration, self.waited, error))
-
-    def _give_up(self, error: LLMError, verdict: GiveUp) -> None:
-        if verdict.deadline:
-            raise DeadlineExceededError(
-                verdict.reason, retry_after=error.retry_after, backend=error.backend, model=error.model
-            ) from error
-        if verdict.reason:
-            error.add_note(f"not retried: {verdict.reason}")
-        raise error
-
-    def _pay(self, error: LLMError) -> None:
-        budget = self._retry.budget
-        if budget is None or error.code is ErrorCode.MODEL_LOADING:
-            return
-        self.paid = budget.withdraw(self._request.model, error)
-        if self.paid is None:
-            error.add_note("not retried: the retry budget is spent, too few calls succeed")
-            raise error

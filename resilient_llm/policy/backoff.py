@@ -103,6 +103,7 @@ class Schedule:
         initial: The first wait of this call's schedule before jitter; scales all of it. None: as the policy says.
         max_wait: Seconds; because there is another way than waiting, the schedule is cut to this, a server that asks
             for more ends the loop, and a loading model is polled for no longer in all. None: no such.
+        retries: How many there were already.
     """
 
     def __init__(
@@ -114,16 +115,24 @@ class Schedule:
         uniform: Uniform,
         initial: float | None = None,
         max_wait: float | None = None,
+        retries: int = 0,
     ) -> None:
         self.policy = policy
-        self.retries = 0
-        self._started = started
+        self.retries = retries
+        self._skipped = retries
+        self._max_wait = math.inf if max_wait is None else max_wait
+        self._loading_timeout = min(policy.loading_timeout, self._max_wait)
+        self._impatient = started + self._loading_timeout
         self._deadline = deadline
         self._uniform = uniform
         self._initial = initial
-        self._max_wait = math.inf if max_wait is None else max_wait
         self._scale = 1.0 if initial is None else 0.0
         self._waits: Generator[float, Any, None] | None = None
+
+    @property
+    def patience(self) -> float:
+        """The instant up to which a loading model is waited for."""
+        return self._impatient if self._deadline is None else min(self._impatient, self._deadline)
 
     def after(self, error: LLMError, now: float) -> float | GiveUp:
         """The seconds to wait before the next attempt, or why there is none."""
@@ -154,24 +163,31 @@ class Schedule:
         return ""
 
     def _poll(self, error: LLMError, now: float) -> float | GiveUp:
-        patience = min(self.policy.loading_timeout, self._max_wait)
-        if now - self._started >= patience:
-            return GiveUp(f"still loading after {patience:g} s")
+        if now >= self._impatient:
+            return GiveUp(f"still loading after {self._loading_timeout:g} s")
         if error.retry_after is not None:
             return server_delay(error.retry_after, self._uniform)
         return LOADING_POLL
 
     def _next(self, error: LLMError) -> float | GiveUp:
+        try:
+            wait = self._send(error)
+        except StopIteration:
+            return GiveUp("the wait generator ended")
+        if error.retry_after is not None:
+            return server_delay(error.retry_after, self._uniform)
+        return min(max(0.0, jittered(wait * self._scale, self.policy.jitter, self._uniform)), self._max_wait)
+
+    def _send(self, error: LLMError) -> float:
+        """The generator's next wait; those of the retries that there were already are passed over."""
         if self._waits is None:
             self._waits = self.policy.wait()
             self._waits.send(None)
-        try:
-            wait = self._waits.send(error)
-        except StopIteration:
-            return GiveUp("the wait generator ended")
+            for _ in range(self._skipped):
+                self._scaled(self._waits.send(error))
+        return self._scaled(self._waits.send(error))
+
+    def _scaled(self, wait: float) -> float:
         if self._initial is not None and not self._scale:
             self._scale = self._initial / wait if wait > 0 else 1.0
-        if error.retry_after is not None:
-            return server_delay(error.retry_after, self._uniform)
-        wait = max(0.0, jittered(wait * self._scale, self.policy.jitter, self._uniform))
-        return min(wait, self._max_wait)
+        return wait

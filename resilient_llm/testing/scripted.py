@@ -33,13 +33,15 @@ class ScriptedTransport:
     Args:
         scripts: One for each call, at least one.
         name: The backend's name.
+        resumes: Says of its answers that they go on from a request's `resume_from`; the scripts have to do so.
     """
 
-    def __init__(self, *scripts: Script, name: str = "scripted") -> None:
+    def __init__(self, *scripts: Script, name: str = "scripted", resumes: bool = False) -> None:
         if not scripts:
             msg = "a ScriptedTransport needs at least one script"
             raise ValueError(msg)
         self.name = name
+        self.resumes = resumes
         self.requests: list[Request] = []
         self.open_bodies = 0
         self._scripts = scripts
@@ -72,7 +74,9 @@ class _ScriptedBody:
     closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.info = ResponseInfo(backend=self.transport.name, model="scripted-model")
+        self.info = ResponseInfo(
+            backend=self.transport.name, model="scripted-model", resumes=self.transport.resumes
+        )
         self.transport.open_bodies += 1
 
     async def receive(self) -> list[Event]:

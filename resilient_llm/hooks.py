@@ -1,0 +1,41 @@
+"""What stages hang on a response: plain functions that edit, translate and account, and limits on its reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .body import Limit
+    from .events import Event
+    from .outcome import Outcome
+
+
+class Hooks:
+    """The half of a `Response` that stages use; what they add runs inner before outer."""
+
+    outcome: Outcome | None
+    limits: list[Limit]
+    _on_event: list[Callable[[Event], Event]]
+    _on_error: list[Callable[[Exception], Exception]]
+    _on_settle: list[Callable[[Outcome], None]]
+
+    def on_event(self, edit: Callable[[Event], Event]) -> None:
+        """Have every event pass through `edit` on its way to the caller."""
+        self._on_event.append(edit)
+
+    def on_error(self, translate: Callable[[Exception], Exception]) -> None:
+        """Have a failure of the body pass through `translate` before anyone sees it."""
+        self._on_error.append(translate)
+
+    def on_settle(self, account: Callable[[Outcome], None]) -> None:
+        """Have `account` told how the response ended; at once, if it has."""
+        if self.outcome is None:
+            self._on_settle.append(account)
+        else:
+            account(self.outcome)
+
+    def limit(self, limit: Limit) -> None:
+        """Bound the time of every pull from here on; the tightest of several limits counts."""
+        self.limits.append(limit)

@@ -1,0 +1,219 @@
+"""StreamRecovery: what becomes of a stream that breaks after its first content.
+
+The rules of this file:
+
+- Each inner response settles by itself; the outer one is settled once, by its own end.
+- While the outer response waits for the next inner one, its reader's task is inside `call_next`. Closing the outer
+  one ends that wait; the reader sees the end of the stream, as everybody does whose response was closed.
+- Whether and when to call again is `Retry`'s to say: this stage only tells it which error to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, get_args
+
+import attrs
+
+from resilient_llm.errors import DeadlineExceededError, LLMError
+from resilient_llm.events import Event, Notice, Restarted
+from resilient_llm.models import Attempt
+from resilient_llm.request import Recovery
+from resilient_llm.response import Response
+from resilient_llm.timeout import Watch
+from resilient_llm.wire.draft import Draft
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import NoReturn
+
+    from resilient_llm.models import Request, Usage
+    from resilient_llm.pipeline import Handler
+    from resilient_llm.response import Outcome
+
+MOST: Final = 16
+"""How often one stream is recovered at most, whatever the stages inside would allow."""
+
+FORMS: Final = frozenset(
+    """
+    tools functions response_format format output_format output_config grammar json_schema structured_outputs
+    guided_json guided_regex guided_choice guided_grammar thinking think logprobs
+    """.split()  # noqa: SIM905 - a list of quoted strings is no easier to read
+)
+"""Parameters that give the answer a form which its second half does not have, or ask for more than text."""
+
+
+@attrs.frozen
+class StreamRecovery:
+    """Begin a stream again, or go on with it, that breaks after its first content.
+
+    Belongs after `Deadline` and before all stages that choose a target, change the conversation or repeat calls. The
+    answer's end is judged as always; the `Retry` inside says whether and when there is another attempt, out of
+    the call's own retries, budget and deadline. If there is none, the stream ends with its typed error, and
+    `partial` holds what had come since the answer was begun.
+
+    - `"raise"`: nothing is repeated; the reader gets the error.
+    - `"restart"`: the answer is begun anew. A `Restarted` event comes before its first event: the reader drops
+      what it has. `completion()` does so by itself.
+    - `"resume"`: the backend gets the text so far as the beginning of its answer, and the reader gets the rest, as if
+      nothing had happened. Where that is not possible, the answer restarts: if there was more than text (reasoning,
+      tool calls), if tools or a form of answer are asked for, if the backend is not known to honour a beginning, or
+      refuses it.
+
+    Whole calls are repeated by `Retry` alone. The usage of a resumed answer is its last request's: the prompt
+    includes the beginning, the completion is the rest. `max_tokens` counts anew.
+
+    Args:
+        mode: For calls that do not say `recovery=` themselves.
+    """
+
+    role = "recovery"
+
+    mode: Recovery = attrs.field(default="raise", validator=attrs.validators.in_(get_args(Recovery)))
+
+    def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
+        """Call; a stream that may be recovered is wrapped into one that recovers."""
+        if not request.stream:
+            return call_next(request)
+        mode = request.extensions.get("recovery", self.mode)
+        return call_next(request) if mode == "raise" else _recovering(request, call_next, mode)
+
+
+async def _recovering(request: Request, call_next: Handler, mode: Recovery) -> Response:
+    attempts = _Attempts()
+    request = request.observed_by(attempts)
+    response = await call_next(request)
+    if response.outcome is not None:
+        return response  # all of it is here
+    return _Recovering(response, request, call_next, mode, attempts)
+
+
+@attrs.define
+class _Attempts:
+    """The number of the last attempt; an observer."""
+
+    last: int = 0
+
+    def __call__(self, notice: Notice) -> None:
+        if isinstance(notice, Attempt) and not (notice.error and notice.error.local):
+            self.last = notice.number
+
+
+class _Recovering(Response):
+    """One response, made of several that come one after the other."""
+
+    def __init__(
+        self, inner: Response, request: Request, call_next: Handler, mode: Recovery, attempts: _Attempts
+    ) -> None:
+        super().__init__(inner, inner.request)
+        self._asked = request
+        self._call_next = call_next
+        self._attempts = attempts
+        self._resumes = mode == "resume" and not _has_form(request)
+        self._recoveries = 0
+        self._draft = Draft()
+        self._waiting: tuple[asyncio.AbstractEventLoop, Watch] | None = None
+        self._feed = _as_they_come
+        self._hold(inner)
+
+    @property
+    def usage(self) -> Usage:
+        """That of the last inner response."""
+        return self._inner.usage
+
+    def _hold(self, inner: Response) -> None:
+        self._inner = self._body = inner
+        self.info, self.request = inner.info, inner.request
+        self.pruned, self.target = inner.pruned, inner.target
+
+    async def _batch(self) -> list[Event]:
+        try:
+            events = await self._inner.receive()
+        except LLMError as error:
+            return await self._recover(error)
+        if not events and self._inner.outcome is not None:
+            self._settle(self._inner.outcome)  # a stage inside has closed it
+        return self._draft.take(events) if self._resumes else events
+
+    async def _recover(self, error: LLMError) -> list[Event]:
+        """Get the response that goes on, or begins again; raise what ends it all."""
+        beginning = self._draft.cut() if self._resumes and self._inner.info.resumes else ""
+        try:
+            inner = await self._again(error, beginning)
+        except LLMError as refusal:
+            if not beginning or refusal is error or not _refused(refusal):
+                raise
+            self._resumes, beginning = False, ""
+            inner = await self._again(error)
+        if inner is None:
+            return []
+        self._hold(inner)
+        if beginning and inner.info.resumes:
+            return []
+        self._draft = Draft()
+        return [Restarted(error, inner.request.attempt)]
+
+    async def _again(self, error: LLMError, beginning: str = "") -> Response | None:
+        """Have the stages inside call again; None if this response was closed meanwhile."""
+        self._recoveries += 1
+        if self._recoveries > MOST:
+            error.add_note(f"not recovered: it broke {self._recoveries} times")
+            raise error
+        request = self._repeated(error, beginning)
+        watch = Watch()
+        watch.begin(None)
+        self._waiting = asyncio.get_running_loop(), watch
+        try:
+            inner = await self._call_next(request)
+        except BaseException as exc:
+            self._waiting = None
+            if watch.end(exc):
+                return None
+            raise
+        self._waiting = None
+        watch.end(None)
+        if self.outcome is None:
+            return inner
+        inner.close()
+        return None
+
+    def _repeated(self, error: LLMError, beginning: str) -> Request:
+        extensions = self._asked.extensions.copy()
+        extensions["recovers"] = error
+        if self.target is not None:
+            extensions["target"] = self.target
+        if beginning:
+            extensions["resume_from"] = beginning
+        attempt = (self._attempts.last or self.request.attempt) + 1
+        return attrs.evolve(self._asked, attempt=attempt, extensions=extensions)
+
+    # Ending ...
+
+    def _broken(self, exc: BaseException, caught: BaseException) -> NoReturn:
+        if isinstance(exc, LLMError):
+            exc.partial = None  # an inner response's; this one has it all
+        super()._broken(exc, caught)
+
+    def _settle(self, outcome: Outcome) -> None:
+        super()._settle(outcome)
+        if self._waiting is not None and not self._waiting[0].is_closed():
+            self._waiting[0].call_soon_threadsafe(self._stop_waiting)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting[1].strike()
+
+
+def _as_they_come(events: list[Event]) -> list[Event]:
+    """The inner responses have made tool calls whole."""
+    return events
+
+
+def _has_form(request: Request) -> bool:
+    given = {**request.params, **(request.extensions.get("body") or {})}
+    return any(given.get(name) for name in FORMS)
+
+
+def _refused(error: LLMError) -> bool:
+    """Was it the request that failed, and not its target once more?"""
+    return not error.retryable and not isinstance(error, DeadlineExceededError)
