@@ -36,6 +36,7 @@ from .errors import (
 from .events import (
     ContentSeen,
     Event,
+    FallingBack,
     Finish,
     Notice,
     ReasoningDelta,
@@ -76,6 +77,7 @@ from .presets import standard_stack
 from .response import Outcome, OutcomeKind, Response, observe
 
 if TYPE_CHECKING:
+    from .fallback import Fallback
     from .integrations.wrapping import wrap
     from .policy.classify import classify
     from .policy.classify_exception import classify_exception
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from .settings import Settings, SettingsError
     from .sync import Client
     from .sync_response import SyncResponse
+    from .targets import Target
     from .tokens import TokenTracker
     from .transports import (
         LlamaCppTransport,
@@ -113,6 +116,8 @@ __all__ = [
     "ErrorClassifier",
     "ErrorCode",
     "Event",
+    "Fallback",
+    "FallingBack",
     "Finish",
     "FunctionCall",
     "Handler",
@@ -160,6 +165,7 @@ __all__ = [
     "StreamRecovery",
     "SyncResponse",
     "SystemClock",
+    "Target",
     "TextDelta",
     "TokenBudget",
     "TokenLimitExceededError",
@@ -182,6 +188,7 @@ __getattr__ = attach(
     __name__,
     {
         "Client": ".sync",
+        "Fallback": ".fallback",
         "LLMBackendAdapter": ".providers",
         "LLMProvider": ".providers",
         "LLMProviderConfig": ".providers",
@@ -193,6 +200,7 @@ __getattr__ = attach(
         "Settings": ".settings.table",
         "SettingsError": ".settings.errors",
         "SyncResponse": ".sync_response",
+        "Target": ".targets",
         "TokenTracker": ".tokens.tracker",
         "__version__": ".version",
         "classify": ".policy.classify",

@@ -46,7 +46,7 @@ class AsyncClient:
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         defaults: Options of each chat call (see below) that does not bring its own; a call's None leaves one out.
         observers: Plain functions told of each call's attempts, waits and pruning (see `Notice`).
-        options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`.
+        options: The options of `standard_stack`: `deadline`, `max_retries`, `fallback`, ...; see `StackOptions`.
 
     Each call takes `system`, `model`, `deadline`, `max_retries`, `initial_backoff`, `first_token_timeout`,
     `idle_timeout`, `attempt_timeout`, `recovery`, `tool_deltas`, `extra_headers`, `extra_query`, `extra_body` (times

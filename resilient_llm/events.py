@@ -112,7 +112,20 @@ class Waiting:
     attempt: int
 
 
-Notice: TypeAlias = ContentSeen | Waiting | Attempt | PruneReport
+@attrs.frozen
+class FallingBack:
+    """A target failed, and another one is asked.
+
+    Args:
+        target: The name of the one that is asked now.
+        error: Why.
+    """
+
+    target: str
+    error: LLMError
+
+
+Notice: TypeAlias = ContentSeen | Waiting | FallingBack | Attempt | PruneReport
 """What observers of a call are told: an `Attempt` when it has ended, a `PruneReport` when messages were dropped."""
 
 CONTENT_SEEN = ContentSeen()

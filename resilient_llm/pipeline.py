@@ -123,12 +123,8 @@ class Pipeline:
         self._handler = chain(self.middleware, transport)
 
     async def aclose(self) -> None:
-        """Close the stages that hold something, outermost first, then the transport; whatever fails, the rest too."""
-        async with AsyncExitStack() as closing:
-            parts: list[object] = [self.transport, *reversed(self.middleware)]
-            for part in parts:
-                if (aclose := getattr(part, "aclose", None)) is not None:
-                    closing.push_async_callback(aclose)
+        """Close the stages that hold something, outermost first, then the transport."""
+        await close_all((*self.middleware, self.transport))
 
     def __repr__(self) -> str:
         """The stages by name."""
@@ -163,6 +159,14 @@ class Pipeline:
         if failure is not None:
             failure.trace = tuple(attempts)
             failure.attempts = count_attempts(attempts)
+
+
+async def close_all(parts: Sequence[object]) -> None:
+    """Close what can be closed, one after the other; where one fails, the rest too, and its error is raised."""
+    async with AsyncExitStack() as closing:
+        for part in reversed(parts):
+            if (aclose := getattr(part, "aclose", None)) is not None:
+                closing.push_async_callback(aclose)
 
 
 def name_of(transport: Any) -> str:

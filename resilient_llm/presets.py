@@ -11,16 +11,18 @@ from .middleware import Deadline, Logging, StreamRecovery
 from .stages import StackOptions, target_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from .fallback import Fallback
     from .pipeline import Middleware, Transport
+    from .targets import Target
 
 
 def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages that a call should pass, outermost first; a plain list, to be edited like one.
 
-    Logging, Deadline, StreamRecovery, then `target_stages`: TokenBudget, Retry, breaker.peek, CircuitBreaker,
-    AttemptTimeout, ErrorClassifier.
+    Logging, Deadline, StreamRecovery, Fallback if there are targets for it, then `target_stages`: TokenBudget, Retry,
+    breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier.
 
     Args:
         backend: The transport's name, for errors.
@@ -32,12 +34,24 @@ def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions
     """
     stages = target_stages(backend=backend, **options)
     clock = options.get("clock", SYSTEM_CLOCK)
-    return [
+    stack: list[Middleware] = [
         Logging(clock=clock),
         Deadline(options.get("deadline", 600.0), clock=clock),
         StreamRecovery(options.get("recovery", "raise")),
-        *stages,
     ]
+    if targets := options.get("fallback"):
+        stack.append(_fallback(targets, backend, options))
+    return [*stack, *stages]
+
+
+def _fallback(
+    given: Sequence[Target | Transport] | Fallback, backend: str | None, options: StackOptions
+) -> Fallback:
+    from .fallback import Fallback  # noqa: PLC0415 - many have a single backend
+
+    if isinstance(given, Fallback):
+        return given.behind(backend)
+    return Fallback(given, backend=backend, **options)
 
 
 BACKENDS: Mapping[str, str] = {

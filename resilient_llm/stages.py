@@ -14,12 +14,14 @@ from .policy.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .errors import ErrorCode
+    from .fallback import Fallback
     from .middleware.token_budget import Window
-    from .pipeline import Middleware
+    from .pipeline import Middleware, Transport
     from .request import Recovery
+    from .targets import Target
 
 LONGEST = 3600.0
 """Seconds after which a probe without any time limit is given up."""
@@ -35,6 +37,7 @@ class StackOptions(TypedDict, total=False):
     `idle_timeout` (30), `attempt_timeout` (600): see `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or
     None for none. `token_budget`: a `TokenBudget` of one's own, or None for none. `context_window`: the model's
     window in tokens, or a function of the model that gives it.
+    `fallback`: targets or transports that are asked, in order, where this one fails, or a `Fallback` of one's own.
     `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
     `clock`, `rng`: time and chance, for tests.
     """
@@ -53,15 +56,28 @@ class StackOptions(TypedDict, total=False):
     token_budget: TokenBudget | None
     context_window: Window
     outcomes: Mapping[ErrorCode, Row]
+    fallback: Sequence[Target | Transport] | Fallback
     clock: Clock
     rng: random.Random
+
+
+def check_options(options: StackOptions) -> None:
+    """Refuse options that do not exist.
+
+    Raises:
+        TypeError: There is one; the message lists those that do.
+    """
+    unknown = options.keys() - StackOptions.__annotations__.keys()
+    if unknown:
+        msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
+        raise TypeError(msg)
 
 
 def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages of one target, outermost first: its own window, retries, circuit and time limits; a plain list.
 
     TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier. Options that concern the
-    whole call (`deadline`, `recovery`) have no effect here.
+    whole call (`deadline`, `recovery`, `fallback`) have no effect here.
 
     Args:
         backend: The transport's name, for errors.
@@ -71,10 +87,7 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
         TypeError: An option that does not exist.
         ValueError: A value out of range.
     """
-    unknown = options.keys() - StackOptions.__annotations__.keys()
-    if unknown:
-        msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
-        raise TypeError(msg)
+    check_options(options)
     clock = options.get("clock", SYSTEM_CLOCK)
     timeout = AttemptTimeout(
         first_token=options.get("first_token_timeout", 60.0),

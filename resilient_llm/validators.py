@@ -39,6 +39,18 @@ def optional_positive(instance: object, attribute: attrs.Attribute[Any], value: 
         positive(instance, attribute, value)
 
 
+def optional_non_negative(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """None, or a finite number of 0 or more."""
+    if value is not None:
+        non_negative(instance, attribute, value)
+
+
+def optional_ratio(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """None, or a number above 0 and at most 1."""
+    if value is not None:
+        ratio(instance, attribute, value)
+
+
 def count(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """A whole number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int):

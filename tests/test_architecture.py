@@ -25,7 +25,19 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
         {"client", "calls", "sync", "sync_job", "sync_loop", "sync_response", "providers"}
-        | {"presets", "stages", "token_counts", "options", "settings", "integrations", "cli", "__init__"}
+        | {
+            "presets",
+            "stages",
+            "targets",
+            "fallback",
+            "fallback_call",
+            "token_counts",
+            "options",
+            "settings",
+            "integrations",
+            "cli",
+            "__init__",
+        }
     ),
 )
 SIDEWAYS = {
@@ -46,6 +58,9 @@ SIDEWAYS = {
     "client",
     "presets",
     "stages",
+    "targets",
+    "fallback",
+    "fallback_call",
     "token_counts",
     "options",
 }

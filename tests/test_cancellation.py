@@ -11,6 +11,7 @@ import pytest
 
 from resilient_llm.errors import CircuitOpenError, ModelUnavailableError
 from resilient_llm.events import Finish, TextDelta, ToolCallDelta
+from resilient_llm.fallback import Fallback
 from resilient_llm.middleware import (
     AttemptTimeout,
     CircuitBreaker,
@@ -41,8 +42,10 @@ STACKS: dict[str, Callable[[FakeClock], list[Middleware]]] = {
     "breaker": lambda clock: [CircuitBreaker(clock=clock)],
     "peek and breaker": lambda clock: [(breaker := CircuitBreaker(clock=clock)).peek, breaker],
     "attempt timeout": lambda clock: [AttemptTimeout(clock=clock)],
+    "fallback": lambda clock: [Fallback([ScriptedTransport("no")], clock=clock)],
     "classifier": lambda clock: [ErrorClassifier(clock=clock)],
     "standard": lambda clock: standard_stack(clock=clock),
+    "with a fallback": lambda clock: standard_stack(clock=clock, fallback=[ScriptedTransport("no")]),
 }
 
 
@@ -146,8 +149,10 @@ def test_cancelled_at_every_suspension_point_of_the_standard_stack() -> None:
     async def scenario(iterations: int) -> bool:
         clock = FakeClock()
         script = [TextDelta("a"), TextDelta("b"), Finish("stop")]
-        transport = ScriptedTransport(ModelUnavailableError("down"), [0.1, *script])
-        pipeline = Pipeline(standard_stack(clock=clock), transport, clock=clock)
+        down = ModelUnavailableError("down")
+        transport, second = ScriptedTransport(down, [0.1, down]), ScriptedTransport([0.1, *script])
+        stack = standard_stack(clock=clock, fallback=[second], max_retries=1)
+        pipeline = Pipeline(stack, transport, clock=clock)
 
         async def call() -> str:
             async with await pipeline(attrs.evolve(STREAM)) as response:
@@ -160,7 +165,7 @@ def test_cancelled_at_every_suspension_point_of_the_standard_stack() -> None:
                 await asyncio.sleep(0.05)
         task.cancel()
         finished = (await asyncio.gather(task, return_exceptions=True))[0]
-        assert transport.open_bodies == 0
+        assert (transport.open_bodies, second.open_bodies) == (0, 0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return finished == "ab"
 

@@ -9,6 +9,7 @@ import httpx2
 import openai
 from openai import AsyncOpenAI
 
+from resilient_llm.composition import role_of
 from resilient_llm.presets import standard_stack
 
 from .httpx2_transport import ResilientTransport
@@ -62,6 +63,9 @@ def wrap_openai(
         middleware = standard_stack(backend=name, **options)
     elif options:
         msg = f"{min(options)} is an option of the standard stack: set it on the stages in `middleware`"
+        raise TypeError(msg)
+    if any(role_of(stage) == "fallback" for stage in middleware):
+        msg = "a wrapped client speaks to its own backend only: for fallback targets use AsyncClient(fallback=...)"
         raise TypeError(msg)
     transport = ResilientTransport(http, middleware, name=name, exceptions=OpenAIExceptions(client))
     return client.with_options(http_client=_around(http, transport), max_retries=0)

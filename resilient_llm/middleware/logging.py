@@ -10,7 +10,7 @@ import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import LLMError
-from resilient_llm.events import Notice, Waiting
+from resilient_llm.events import FallingBack, Notice, Waiting
 from resilient_llm.models import Attempt, PruneReport
 from resilient_llm.response import Outcome, OutcomeKind, observe
 
@@ -58,7 +58,7 @@ class Logging:
     pruning, `DEBUG` every attempt, `WARNING` only what went wrong. Fields bound with
     `structlog.contextvars.bind_contextvars` come along.
 
-    Events: `llm.call` (at its end), `llm.attempt`, `llm.wait`, `llm.pruned`.
+    Events: `llm.call` (at its end), `llm.attempt`, `llm.wait`, `llm.fallback`, `llm.pruned`.
     """
 
     role = "logging"
@@ -100,6 +100,8 @@ class _Call:
                 self._log.info("llm.attempt", **_attempt(notice), code=str(error.code), status=error.status)
             case Waiting():
                 self._log.info("llm.wait", seconds=round(notice.seconds, 3), code=str(notice.error.code))
+            case FallingBack():
+                self._log.info("llm.fallback", target=notice.target, code=str(notice.error.code))
             case PruneReport():
                 self._log.info("llm.pruned", **attrs.asdict(notice))
             case _:

@@ -62,7 +62,7 @@ _FALLBACK: Final[Mapping[ErrorCode, Fall]] = {
     ErrorCode.MODEL_PAYLOAD_TOO_LARGE: Fall.NO,
     ErrorCode.MODEL_CONTENT_FILTERED: Fall.NO,
     ErrorCode.DEADLINE_EXCEEDED: Fall.NO,
-    ErrorCode.TOKEN_BUDGET_EXCEEDED: Fall.NO,
+    ErrorCode.TOKEN_BUDGET_EXCEEDED: Fall.LARGER,  # what TokenBudget makes of a refusal, or of a known window
 }
 
 

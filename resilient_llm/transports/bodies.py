@@ -2,7 +2,7 @@
 
 How a stream ends: with its end marker; or, after a finish reason, with the end of the bytes, a reset, or a
 server that says nothing more for `PATIENCE_SECONDS`. Any other end is a failure, raised by the `receive`
-after the one that hands over what came before it.
+after the one that hands over what came before it. A stream that outgrows its bound fails at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import ClientError
+
+from .reading import given_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +89,7 @@ class StreamBody:
         self._decoder = decoder
         self._pool = pool
         self._amend = amend
+        self._left = pool.max_answer_bytes
         self._patient_until: float | None = None
         pool.streams.add(self)
 
@@ -96,6 +99,9 @@ class StreamBody:
         if decoder.failure is not None:
             raise self._amend(decoder.failure, self._response)
         data = await (self._read() if decoder.finish_reason is None else self._rest())
+        self._left -= len(data)
+        if self._left < 0:
+            raise given_up(self._response, self._pool.max_answer_bytes)
         events = decoder.feed(data) if data else decoder.eof()
         if self.info.model != decoder.model:
             self._note()

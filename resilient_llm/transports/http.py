@@ -19,7 +19,7 @@ from resilient_llm.response import ResponseInfo
 from .address import Address, environment_proxy, parse_address
 from .credentials import ApiKey, Credential
 from .reading import hide_headers, lower_case, read_some, read_whole
-from .sessions import Pool, Sessions
+from .sessions import MAX_ANSWER_BYTES, Pool, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +40,7 @@ class HTTPOptions(TypedDict, total=False):
     query: Mapping[str, str] | None
     connector: aiohttp.BaseConnector | None
     session: aiohttp.ClientSession | None
+    max_answer_bytes: int
 
 
 class HTTPTransport:
@@ -57,6 +58,7 @@ class HTTPTransport:
         query: Appended to every URL.
         connector: aiohttp's connector; owned, and closed by `aclose()`.
         session: aiohttp's session; used as it is, timeouts and proxies included, and never closed.
+        max_answer_bytes: The longest answer, whole or streamed, in bytes after decompression.
         name: The backend's name in results, errors and logs.
 
     Raises:
@@ -85,13 +87,19 @@ class HTTPTransport:
         query: Mapping[str, str] | None = None,
         connector: aiohttp.BaseConnector | None = None,
         session: aiohttp.ClientSession | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self.name = name
         self.model = model
         self._address = _with_query(parse_address(base_url, default_path=self.default_path), query)
         self._key = Credential(api_key)
         self._headers = self._base_headers(headers or {})
-        self._sessions = Sessions(session=session, connector=connector, keepalive=self.keepalive)
+        self._sessions = Sessions(
+            session=session,
+            connector=connector,
+            keepalive=self.keepalive,
+            max_answer_bytes=max_answer_bytes,
+        )
         self._proxy = environment_proxy(self._address.base) if session is None else None
 
     def __repr__(self) -> str:
@@ -160,7 +168,7 @@ class HTTPTransport:
 
     async def decoded(self, response: aiohttp.ClientResponse, decode: Callable[[bytes], Value]) -> Value:
         """Read the whole body and decode it. Raises what the codec raises."""
-        body = await read_whole(response)
+        body = await read_whole(response, self._sessions.max_answer_bytes)
         try:
             return decode(body)
         except BackendFailure as failure:

@@ -9,24 +9,30 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from resilient_llm.errors import ModelResponseInvalidError
+from resilient_llm.wire.payload import refuse_bushy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 ERROR_BODY_SECONDS: Final = 5.0
+MAX_CONTAINERS: Final = 4_000_000
+"""Objects and lists of an answer: more than 128,000 tokens bring, each with 20 log probabilities."""
+MAX_VALUES: Final = 16_000_000
+"""More numbers than 2,048 vectors of 3,072 dimensions have, twice over."""
 
 _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
 
 
-async def read_whole(response: aiohttp.ClientResponse) -> bytes:
-    """Read a body, decompressed, up to `MAX_BODY_BYTES`.
+async def read_whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read a body, decompressed.
 
     Raises:
-        ModelResponseInvalidError: It is longer; the connection is dropped.
+        ModelResponseInvalidError: It is longer than the limit, or says that it will be, and the connection is
+            dropped; or it is JSON of too many values.
     """
-    limit = MAX_BODY_BYTES
+    if (response.content_length or 0) > limit:
+        raise given_up(response, limit)
     pieces: list[bytes] = []
     size = 0
     try:
@@ -37,10 +43,18 @@ async def read_whole(response: aiohttp.ClientResponse) -> bytes:
         response.close()
         raise
     if size > limit:
-        response.close()
-        msg = f"the body is longer than {limit} bytes"
-        raise ModelResponseInvalidError(msg, status=response.status)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        raise given_up(response, limit)
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    refuse_bushy(body, MAX_CONTAINERS, (b"{", b"["))
+    refuse_bushy(body, MAX_VALUES, (b",",))
+    return body
+
+
+def given_up(response: aiohttp.ClientResponse, limit: int) -> ModelResponseInvalidError:
+    """Drop an answer that is longer than the limit; what to raise."""
+    response.close()
+    msg = f"the answer is longer than {limit} bytes (max_answer_bytes)"
+    return ModelResponseInvalidError(msg, status=response.status)
 
 
 async def read_some(response: aiohttp.ClientResponse) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 CONNECT_SECONDS: Final = 10.0
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 READ_BUFFER_BYTES: Final = 64 * 1024
 
 
@@ -30,14 +31,20 @@ class Closable(Protocol):
 
 
 class Pool:
-    """What belongs to one event loop: a session, its streams that are being read, and its drains."""
+    """What belongs to one event loop: a session, its streams that are being read, their bound, and its drains."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, loop: asyncio.AbstractEventLoop, owned: bool
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        owned: bool,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self.session = session
         self.loop = loop
         self.streams: set[Closable] = set()
+        self.max_answer_bytes = max_answer_bytes
         self.drains = Drains(loop)
         self._owned = owned
 
@@ -57,6 +64,7 @@ class Sessions:
         session: Used instead of making one; never closed.
         connector: The connector of the session that is made; closed with it, as aiohttp does.
         keepalive: Seconds after which an idle connection is not used any more.
+        max_answer_bytes: The longest answer.
     """
 
     def __init__(
@@ -65,10 +73,15 @@ class Sessions:
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | None = None,
         keepalive: float = 15.0,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         if session is not None and connector is not None:
             msg = "give either session or connector, not both: a session has its own connector"
             raise ValueError(msg)
+        if max_answer_bytes < 1:
+            msg = f"max_answer_bytes must be 1 or more, not {max_answer_bytes!r}"
+            raise ValueError(msg)
+        self.max_answer_bytes = max_answer_bytes
         self._session = session
         self._connector = connector
         self._keepalive = keepalive
@@ -91,7 +104,12 @@ class Sessions:
             await entry[1].aclose()
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> Pool:
-        pool = Pool(self._session or self._make(), loop=loop, owned=self._session is None)
+        pool = Pool(
+            self._session or self._make(),
+            loop=loop,
+            owned=self._session is None,
+            max_answer_bytes=self.max_answer_bytes,
+        )
         guard = _until_the_loop_ends(pool)
         await anext(guard)
         self._pools[loop] = (pool, guard)

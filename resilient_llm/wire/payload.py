@@ -17,6 +17,8 @@ from resilient_llm.models import Usage
 
 EXCERPT: Final = 40
 MAX_FAILURE_TEXT: Final = 64 * 1024
+MAX_VALUES: Final = 2_000_000
+"""A listing of 400 models has 20,000."""
 
 Object: TypeAlias = Mapping[str, Any]
 """A JSON object."""
@@ -25,12 +27,17 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-def loads(payload: bytes) -> object:
+def loads(payload: bytes, most: int = MAX_VALUES) -> object:
     """Parse JSON.
+
+    Args:
+        payload: What a backend sent.
+        most: How many values it may have: each takes up to a hundred bytes of memory.
 
     Raises:
         ModelResponseInvalidError: It is none. The message describes the payload without quoting an answer.
     """
+    refuse_bushy(payload, most, (b",", b"[", b"{"))
     try:
         return _decode(payload)
     except (ValueError, RecursionError):
@@ -53,6 +60,22 @@ def load_object(payload: bytes) -> dict[str, Any]:
         return cast("dict[str, Any]", value)
     msg = f"the backend sent JSON of type {type(value).__name__} where an object was due"
     raise ModelResponseInvalidError(msg)
+
+
+def refuse_bushy(payload: bytes, most: int, marks: tuple[bytes, ...]) -> None:
+    """Refuse JSON of so many values that they would take many times as much memory as their text.
+
+    Args:
+        payload: What a backend sent.
+        most: How many marks may be in it; a shorter payload is not looked at.
+        marks: What each value brings with it.
+
+    Raises:
+        ModelResponseInvalidError: There are more.
+    """
+    if len(payload) > most and sum(map(payload.count, marks)) > most:
+        msg = f"the backend sent JSON of more than {most} values"
+        raise ModelResponseInvalidError(msg)
 
 
 def describe(payload: bytes) -> str:

@@ -77,7 +77,7 @@ def test_what_is_no_backends_error_says_nothing(error: BaseException) -> None:
         (ErrorCode.MODEL_INVALID_REQUEST, Fall.NO),
         (ErrorCode.CIRCUIT_OPEN, Fall.YES),
         (ErrorCode.DEADLINE_EXCEEDED, Fall.NO),
-        (ErrorCode.TOKEN_BUDGET_EXCEEDED, Fall.NO),
+        (ErrorCode.TOKEN_BUDGET_EXCEEDED, Fall.LARGER),
     ],
 )
 def test_fallback_follows_the_cause(code: ErrorCode, fall: Fall) -> None:

@@ -167,6 +167,26 @@ async def test_a_plain_body_instead_of_a_stream_is_decoded(serve, connect):
     assert "Unexpected endpoint" in caught.value.body
 
 
+async def test_a_stream_beyond_the_limit_is_broken_off(serve, connect):
+    """A stream of sound events that never ends costs so much memory and no more; what came is kept."""
+    seen = asyncio.Event()
+
+    async def script(_request, wire):
+        await wire.stream(delta("a"), done=False)
+        await seen.wait()
+        while True:
+            await wire.event(delta("b"))
+
+    server = await serve(script)
+    async with await connect(server, max_answer_bytes=10_000)(STREAM) as response:
+        assert await anext(response) == TextDelta("a")
+        seen.set()
+        with pytest.raises(ModelResponseInvalidError, match="longer than 10000 bytes") as caught:
+            await response.completion()
+    assert caught.value.partial.text.startswith("a")
+    await server.all_closed()
+
+
 async def test_a_page_instead_of_a_stream_is_refused(serve, connect):
     """HTML with status 200 is no answer."""
 

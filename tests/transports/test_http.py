@@ -119,27 +119,36 @@ async def test_redirects_are_not_followed(serve, connect):
     assert not other.requests
 
 
-async def test_a_body_beyond_the_limit_is_refused(serve, connect, monkeypatch):
-    """A body that would fill the memory is given up at the limit, and its connection dropped."""
-    monkeypatch.setattr(reading, "MAX_BODY_BYTES", 1000)
+@pytest.mark.parametrize("sent", [b"Content-Length: 99999\r\n\r\n", b"\r\n" + b"x" * 1001])
+async def test_a_body_beyond_the_limit_is_refused(serve, connect, sent):
+    """A body that would fill the memory is given up at the limit, or as soon as it is announced."""
 
     async def script(_request, wire):
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + b"x" * 5000)
+        await wire.send(b"HTTP/1.1 200 OK\r\n" + sent)
         await wire.gone()
 
     server = await serve(script)
     with pytest.raises(ModelResponseInvalidError, match="longer than 1000 bytes"):
-        await connect(server)(CHAT)
+        await connect(server, max_answer_bytes=1000)(CHAT)
     await server.all_closed()
 
 
-async def test_a_decompression_bomb_is_refused(serve, connect, monkeypatch):
+@pytest.mark.parametrize("value", [b"{},", b"0,"], ids=["objects", "numbers"])
+async def test_a_body_of_too_many_values_is_refused(serve, connect, monkeypatch, value):
+    """What is short enough as text may still be too much as objects."""
+    monkeypatch.setattr(reading, "MAX_CONTAINERS", 1000)
+    monkeypatch.setattr(reading, "MAX_VALUES", 1000)
+    server = await serve(refusing(200, b'{"choices": [' + value * 1001 + b"0]}"))
+    with pytest.raises(ModelResponseInvalidError, match="more than 1000 values"):
+        await connect(server)(CHAT)
+
+
+async def test_a_decompression_bomb_is_refused(serve, connect):
     """The limit counts what comes out of the decompressor."""
-    monkeypatch.setattr(reading, "MAX_BODY_BYTES", 1_000_000)
     bomb = gzip.compress(b"0" * 50_000_000)
     server = await serve(refusing(200, bomb, "Content-Encoding: gzip\r\n"))
     with pytest.raises(ModelResponseInvalidError):
-        await connect(server)(CHAT)
+        await connect(server, max_answer_bytes=1_000_000)(CHAT)
 
 
 async def test_of_an_error_only_the_beginning_is_read(serve, connect):

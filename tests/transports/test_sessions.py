@@ -163,6 +163,12 @@ async def test_session_and_connector_exclude_each_other():
             OpenAICompatibleTransport("http://localhost:1", session=session, connector=connector)
 
 
+def test_the_longest_answer_is_a_positive_number():
+    """A bound of nothing would refuse every answer."""
+    with pytest.raises(ValueError, match="max_answer_bytes must be 1 or more"):
+        OpenAICompatibleTransport("http://localhost:1", max_answer_bytes=0)
+
+
 async def test_waiting_for_a_connection_of_the_pool_is_not_limited_by_the_connect_timeout(serve):
     """Ten seconds are for connecting; a call may wait for its turn for longer."""
     transport = OpenAICompatibleTransport((await serve(fine)).url)

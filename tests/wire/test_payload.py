@@ -52,6 +52,14 @@ def test_deep_json_is_garbage():
         loads(b"[" * 100_000)
 
 
+def test_json_of_too_many_values_is_refused_before_it_fills_the_memory():
+    """Some bytes of text can make a hundred bytes of objects; long texts are no matter."""
+    with pytest.raises(ModelResponseInvalidError, match="more than 1000 values"):
+        loads(b"[" + b"[]," * 501 + b"[]]", most=1000)
+    assert loads(b"[" + b"0," * 999 + b"0]", most=1000) == [0] * 1000
+    assert loads(b'"' + b"x" * 5000 + b'"', most=1000) == "x" * 5000
+
+
 def test_other_json_is_no_object():
     """JSON that is no object is refused with its type."""
     with pytest.raises(ModelResponseInvalidError, match="type list where an object was due"):
