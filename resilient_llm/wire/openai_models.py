@@ -27,7 +27,13 @@ KINDS: Final = {
     "embedding": "embedding",
     "embeddings": "embedding",
 }
-WINDOWS: Final = ("loaded_context_length", "context_length", "max_model_len", "context_window")
+WINDOWS: Final = (
+    "loaded_context_length",
+    "context_length",
+    "max_model_len",
+    "context_window",
+    "max_input_tokens",
+)
 
 
 def decode_models(body: bytes) -> list[ModelInfo]:

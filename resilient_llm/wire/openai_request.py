@@ -10,6 +10,8 @@ import msgspec
 
 from resilient_llm.errors import ModelInvalidRequestError
 
+from .messages import for_others
+
 if TYPE_CHECKING:
     from resilient_llm.models import Request
 
@@ -25,7 +27,7 @@ def chat_body(request: Request) -> dict[str, Any]:
         ModelInvalidRequestError: There are no messages, or more than one choice is asked for.
     """
     body: dict[str, Any] = {"model": request.model} if request.model else {}
-    body["messages"] = request.messages
+    body["messages"] = for_others(request.messages)
     body.update(request.params)
     body["stream"] = request.stream
     if request.stream:

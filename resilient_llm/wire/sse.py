@@ -79,6 +79,8 @@ class SSEDecoder:
             self._tail.clear()
         if not self._data and not self._name and len(data) <= self._limit:
             data = _take_plain(data, events)
+            if not data:
+                return events
         *lines, rest = data.split(b"\n")
         for line in lines:
             self._line(line, events)
@@ -163,15 +165,24 @@ class SSEDecoder:
 
 
 def _take_plain(data: bytes, events: list[ServerSentEvent]) -> bytes:
-    """Take the events off the front of `data` if each is a lone `data: ` line, and return what is left.
+    """Take the events off the front of `data` if all are alike, and return what is left.
 
-    Almost every stream looks so, and cutting it takes a few calls into C however many events a read brought.
+    Almost every stream is of events that are a lone `data: ` line, or such a line after an `event: ` line; cutting it
+    takes a few calls into C however many events a read brought.
     """
     end = data.rfind(b"\n\n")
-    if end < 0 or not data.startswith(b"data: "):
+    if end < 0:
         return data
-    values = data[6:end].split(b"\n\ndata: ")
-    if data.count(b"\n", 0, end) != 2 * len(values) - 2:
+    if data.startswith(b"data: "):
+        values = data[6:end].split(b"\n\ndata: ")
+        if data.count(b"\n", 0, end) != 2 * len(values) - 2:
+            return data
+        events += map(ServerSentEvent, values)
+        return data[end + 2 :]
+    if not data.startswith(b"event: "):
         return data
-    events += map(ServerSentEvent, values)
+    pairs = [piece.split(b"\ndata: ") for piece in data[7:end].split(b"\n\nevent: ")]
+    if data.count(b"\n", 0, end) != 3 * len(pairs) - 2 or set(map(len, pairs)) != {2}:
+        return data
+    events += [ServerSentEvent(value, name.decode("utf-8", "replace")) for name, value in pairs]
     return data[end + 2 :]

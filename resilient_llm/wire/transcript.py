@@ -8,7 +8,8 @@ from resilient_llm.events import Event, Finish, ReasoningDelta, Restarted, TextD
 from resilient_llm.models import NO_USAGE, Completion, FunctionCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from resilient_llm.models import Attempt, Message, PruneReport
 
@@ -40,6 +41,7 @@ class Transcript:
         sent: Sequence[Message] = (),
         pruned: PruneReport | None = None,
         body: bytes | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Completion:
         """The answer so far; without a finish reason until `Finish` was recorded. See `Completion`."""
         told = _Told(self._since_restart())
@@ -59,6 +61,7 @@ class Transcript:
             sent=sent,
             pruned=pruned,
             body=body,
+            extra=extra or {},
         )
 
     def _since_restart(self) -> list[Event]:
