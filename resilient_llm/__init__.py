@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from .targets import Target
     from .tokens import TokenTracker
     from .transports import (
+        AnthropicTransport,
         LlamaCppTransport,
         LMStudioTransport,
         OfflineTransport,
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SYSTEM_CLOCK",
+    "AnthropicTransport",
     "AsyncClient",
     "Attempt",
     "AttemptTimeout",
@@ -187,6 +189,7 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
+        "AnthropicTransport": ".transports.anthropic",
         "Client": ".sync",
         "Fallback": ".fallback",
         "LLMBackendAdapter": ".providers",

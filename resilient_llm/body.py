@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -18,6 +18,7 @@ class ResponseInfo:
     """What a transport knows of the answer beside its content; filled in as it becomes known.
 
     Attributes:
+        extra: What the assistant's message carries beside text and calls; see `Completion`.
         resumes: Does this backend with this model go on with an answer from its beginning (a prefill), and does this
             answer, if its request said `resume_from`? Nothing by guess: what is not known for certain is False.
     """
@@ -28,6 +29,7 @@ class ResponseInfo:
     status: int | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     resumes: bool = False
 
 

@@ -111,6 +111,8 @@ class Completion:
         sent: The messages that were sent, after pruning.
         pruned: What was dropped before sending, or None.
         body: The bytes of an answer that came whole, for `raw`; None for streams.
+        extra: What else `message` carries, for the backend to see again: `anthropic_content`, an answer's blocks as
+            they came, where OpenAI's shape could not say all of them (signed thoughts, citations, searches).
     """
 
     text: str = ""
@@ -127,6 +129,7 @@ class Completion:
     sent: Sequence[Message] = attrs.field(default=(), repr=False)
     pruned: PruneReport | None = None
     body: bytes | None = attrs.field(default=None, repr=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
     @property
     def raw(self) -> Mapping[str, Any] | None:
@@ -150,6 +153,7 @@ class Completion:
             message["function_call"] = attrs.asdict(self.function_call)
         else:
             message["content"] = self.text
+        message.update(self.extra)
         return message
 
     @property

@@ -55,6 +55,7 @@ def _fallback(
 
 
 BACKENDS: Mapping[str, str] = {
+    "anthropic": "AnthropicTransport",
     "llamacpp": "LlamaCppTransport",
     "llamafile": "LlamaCppTransport",
     "lmstudio": "LMStudioTransport",

@@ -234,6 +234,7 @@ class Response(Hooks):
             backend=self.info.backend,
             request_id=self.info.request_id,
             body=self.info.body,
+            extra=self.info.extra,
             attempts=max(1, count_attempts(self.trace)),
             trace=tuple(self.trace),
             sent=self.request.messages,

@@ -276,7 +276,7 @@ def test_a_key_is_found_in_the_text() -> None:
         ("llm_timeout = true", "a number of seconds above 0, not True"),
         ("offline_mode = 'true'", "true or false, not 'true'"),
         ("llm_model = 3", "a text, not 3"),
-        ("llm_provider = 'lmstudo'", "one of auto, llamacpp, llamafile, lmstudio, .*, not 'lmstudo'"),
+        ("llm_provider = 'lmstudo'", "one of auto, .*llamacpp, llamafile, lmstudio, .*, not 'lmstudo'"),
         (
             "llm_api_base = 'localhost:1234'",
             "an absolute URL such as http://localhost:1234/v1, or empty, not 'loc",

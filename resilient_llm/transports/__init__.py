@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from resilient_llm.lazy import attach
 
 if TYPE_CHECKING:
+    from .anthropic import AnthropicTransport
     from .credentials import ApiKey
     from .http import HTTPTransport
     from .llamacpp import LlamaCppTransport
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .openai_compatible import OpenAICompatibleTransport
 
 __all__ = [
+    "AnthropicTransport",
     "ApiKey",
     "HTTPTransport",
     "LMStudioTransport",
@@ -28,6 +30,7 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
+        "AnthropicTransport": ".anthropic",
         "ApiKey": ".credentials",
         "HTTPTransport": ".http",
         "LMStudioTransport": ".lmstudio",

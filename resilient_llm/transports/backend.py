@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, ClassVar, Final, Unpack
 import attrs
 from msgspec import json
 
-from resilient_llm.commit import whole
+from resilient_llm.commit import commit, whole
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
 from resilient_llm.events import Finish, Result
 from resilient_llm.response import Response, ResponseInfo
 from resilient_llm.wire.payload import loads
 
+from .bodies import StreamBody
 from .http import HTTPOptions, HTTPTransport
 from .selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from resilient_llm.models import Extensions, ModelInfo, Request
+    from yarl import URL
 
+    from resilient_llm.models import Extensions, ModelInfo, Request
+    from resilient_llm.wire.openai_response import ChatAnswer
+
+    from .bodies import StreamDecoder
     from .credentials import ApiKey
     from .selection import Kind
 
@@ -28,7 +33,10 @@ END: Final = Finish("stop")
 
 
 class BackendTransport(HTTPTransport):
-    """Hands each request to the method for its operation; a dialect fills in `list_models`, `_chat` and `_embed`.
+    """Hands each request to the method for its operation; a dialect fills in the rest.
+
+    Attributes:
+        _chat_url: Where chats are sent; set by the dialect.
 
     Args:
         base_url: The backend's address, as its own users write it.
@@ -39,6 +47,8 @@ class BackendTransport(HTTPTransport):
 
     The other options are those of `HTTPTransport`.
     """
+
+    _chat_url: URL
 
     stand_in: ClassVar[str] = ""
     """What to ask for if the list offers no model; empty leaves the name out."""
@@ -111,6 +121,37 @@ class BackendTransport(HTTPTransport):
                 return self._raw(request)
 
     async def _chat(self, request: Request) -> Response:
+        if not request.model:
+            request = await self._with_model(request, "chat")
+        resumes = request.stream and self.resumes(request)
+        resumed = resumes and "resume_from" in request.extensions
+        asked = await self.resumed(request) if resumed else request
+        response, pool = await self.send(
+            "POST", self._chat_url, self._encode_chat(asked), extensions=request.extensions
+        )
+        info = self.info(response)
+        if request.stream:
+            info.resumes = resumes
+            return await commit(
+                StreamBody(response, self._stream_decoder(request, info), info, pool, self.amend), request
+            )
+        answer = await self.decoded(response, lambda body: self._decode_chat(request, body))
+        info.model, info.body, info.extra = answer.model, answer.body, answer.extra
+        info.request_id = info.request_id or answer.id
+        return whole(answer.events, info, request)
+
+    # What a dialect fills in ...
+
+    def _encode_chat(self, request: Request) -> bytes:
+        """The body of a chat request."""
+        raise NotImplementedError
+
+    def _decode_chat(self, request: Request, body: bytes) -> ChatAnswer:
+        """A whole answer; raises what makes it none."""
+        raise NotImplementedError
+
+    def _stream_decoder(self, request: Request, info: ResponseInfo) -> StreamDecoder:
+        """The decoder of a streamed answer; `info` is for what it learns beside the events."""
         raise NotImplementedError
 
     async def _embed(self, request: Request) -> Response:

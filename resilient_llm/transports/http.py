@@ -72,8 +72,8 @@ class HTTPTransport:
     default_path: ClassVar[str] = ""
     keepalive: ClassVar[float] = 15.0
     """Seconds for which an idle connection is kept; must be less than the server's."""
-    key_header: ClassVar[str] = hdrs.AUTHORIZATION
-    key_format: ClassVar[str] = "Bearer {}"
+    key_header: str = hdrs.AUTHORIZATION
+    key_format: str = "Bearer {}"
     id_header: ClassVar[istr] = istr("x-request-id")
 
     def __init__(

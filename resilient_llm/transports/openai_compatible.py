@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from resilient_llm.commit import commit, whole
+from resilient_llm.commit import whole
 from resilient_llm.events import Result, UsageEvent
 from resilient_llm.wire.openai import (
+    ChatAnswer,
     ChatStreamDecoder,
     decode_chat,
     decode_embeddings,
@@ -16,11 +17,10 @@ from resilient_llm.wire.openai import (
 )
 
 from .backend import END, BackendTransport
-from .bodies import StreamBody
 
 if TYPE_CHECKING:
     from resilient_llm.models import Extensions, ModelInfo, Request
-    from resilient_llm.response import Response
+    from resilient_llm.response import Response, ResponseInfo
 
     from .credentials import ApiKey
     from .http import HTTPOptions
@@ -66,23 +66,16 @@ class OpenAICompatibleTransport(BackendTransport):
         """The models that the backend offers."""
         return await self.fetch(self._models_url, decode_models, extensions=extensions)
 
-    async def _chat(self, request: Request) -> Response:
-        if not request.model:
-            request = await self._with_model(request, "chat")
-        resumes = request.stream and self.resumes(request)
-        resumed = resumes and "resume_from" in request.extensions
-        asked = await self.resumed(request) if resumed else request
-        response, pool = await self.send(
-            "POST", self._chat_url, encode_chat(asked), extensions=request.extensions
-        )
-        info = self.info(response)
-        if request.stream:
-            info.resumes = resumes
-            return await commit(StreamBody(response, ChatStreamDecoder(), info, pool, self.amend), request)
-        answer = await self.decoded(response, decode_chat)
-        info.model, info.body = answer.model, answer.body
-        info.request_id = info.request_id or answer.id
-        return whole(answer.events, info, request)
+    def _encode_chat(self, request: Request) -> bytes:
+        return encode_chat(request)
+
+    def _decode_chat(self, request: Request, body: bytes) -> ChatAnswer:
+        del request
+        return decode_chat(body)
+
+    def _stream_decoder(self, request: Request, info: ResponseInfo) -> ChatStreamDecoder:
+        del request, info
+        return ChatStreamDecoder()
 
     async def _embed(self, request: Request) -> Response:
         if not request.model:

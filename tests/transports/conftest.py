@@ -178,7 +178,7 @@ async def connect():
 def clean_environment(monkeypatch):
     """No variable of this machine changes a test."""
     for name in list(os.environ):
-        if name.startswith(("OPENAI_", "AZURE_OPENAI_", "LMSTUDIO_", "LM_API_")) or name.lower().endswith(
-            "_proxy"
-        ):
+        if name.startswith(
+            ("OPENAI_", "AZURE_OPENAI_", "ANTHROPIC_", "LMSTUDIO_", "LM_API_")
+        ) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
