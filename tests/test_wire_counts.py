@@ -1,0 +1,178 @@
+"""How many requests reach each backend, under each failure, by each stack that the docs show; over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import openai
+import pytest
+
+import resilient_llm as rl
+from resilient_llm.testing import Answer, Cut, FaultServer, Garbage, Reset, Stall, Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+HOUR = 3600.0
+
+
+def refused(status: int, code: str, message: str, kind: str = "invalid_request_error") -> Status:
+    return Status(
+        status=status, body={"error": {"message": message, "type": kind, "param": None, "code": code}}
+    )
+
+
+FAILURES = {
+    "down": Reset(),
+    "500": Status.failed(),
+    "503": Status.overloaded(),
+    "429": Status.rate_limited(),
+    "429, soon": Status.rate_limited(0.01),
+    "429, in an hour": Status.rate_limited(HOUR),
+    "no credit": refused(429, "insufficient_quota", "You exceeded your current quota", "insufficient_quota"),
+    "wrong key": refused(401, "invalid_api_key", "Incorrect API key provided"),
+    "no such model": refused(404, "model_not_found", "The model `m` does not exist"),
+    "malformed": refused(400, "invalid_value", "Invalid value for 'temperature'"),
+    "too long": refused(
+        400,
+        "context_length_exceeded",
+        "This model's maximum context length is 20 tokens, however you requested 90",
+    ),
+    "filtered": refused(400, "content_filter", "The response was filtered due to the prompt"),
+    "garbage": Garbage(),
+    "cut": Cut(),
+    "hangs": Stall(),
+    "sound": Answer(),
+}
+
+COUNTS = """
+                  client  one_try  composed  wrapped  fallback  fallback_only
+    down              4!       1!        3!       4!       4+1            1+1
+    500               4!       1!        3!       4!       4+1            1+1
+    503               4!       1!        3!       4!       4+1            1+1
+    429               4!       1!        3!       4!       4+1            1+1
+    429, soon         4!       1!        3!       4!       4+1            1+1
+    429, in an hour   1!       1!        1!       1!       1+1            1+1
+    no credit         1!       1!        1!       1!       1+1            1+1
+    wrong key         1!       1!        1!       1!        1!             1!
+    no such model     1!       1!        1!       1!       1+1            1+1
+    malformed         1!       1!        1!       1!        1!             1!
+    too long          1!       1!        1!       1!       1+1            1+1
+    filtered          1!       1!        1!       1!        1!             1!
+    garbage           4!       1!        3!       4!       4+1            1+1
+    cut               4!       1!        3!       4!       4+1            1+1
+    hangs             4!       1!        3!       4!       4+1            1+1
+    late              1!       1!        1!       1!       1+1            1+1
+    sound             1        1         1        1         1              1
+"""
+"""The stacks are functions below, each with the page that shows it; the backend behind a fallback is sound.
+
+"3!" is three requests to the first backend and an error for the caller, "3+1" one more to the second. `hangs` is
+ended by the limit of an attempt, `late` is a hang that is ended by the deadline.
+"""
+
+Call: TypeAlias = "Callable[[bool], Awaitable[object]]"
+HANGS, LATE = 0.4, 2.0
+
+
+def options(failure: str) -> dict[str, float]:
+    """The options of each call."""
+    limits = {"hangs": {"attempt_timeout": HANGS}, "late": {"deadline": LATE}}
+    return {"initial_backoff": 0.001, **limits.get(failure, {})}
+
+
+def calls(llm: rl.AsyncClient, failure: str) -> Call:
+    async def call(stream: bool) -> object:
+        if not stream:
+            return await llm.complete("Hello", **options(failure))
+        async with llm.stream("Hello", **options(failure)) as response:
+            return await response.completion()
+
+    return call
+
+
+@asynccontextmanager
+async def client(first: str, second: str, failure: str, **more) -> AsyncIterator[Call]:
+    """README, "Call a backend": `AsyncClient` with the standard stack."""
+    async with rl.AsyncClient("openai-compatible", base_url=first, model="m", **more) as llm:
+        yield calls(llm, failure)
+
+
+def one_try(first: str, second: str, failure: str):
+    """README, "Handle what goes wrong": the same without retries."""
+    return client(first, second, failure, max_retries=0)
+
+
+@asynccontextmanager
+async def composed(first: str, second: str, failure: str) -> AsyncIterator[Call]:
+    """README, "Compose a stack"."""
+    breaker = rl.CircuitBreaker(fail_max=5, timeout_duration=30.0)
+    stack = [rl.Deadline(60), rl.Retry(max_retries=2), breaker, rl.AttemptTimeout(), rl.ErrorClassifier()]
+    transport = rl.OpenAICompatibleTransport(first, model="m")
+    async with rl.AsyncClient(transport=transport, middleware=stack) as llm:
+        yield calls(llm, failure)
+
+
+@asynccontextmanager
+async def wrapped(first: str, second: str, failure: str) -> AsyncIterator[Call]:
+    """README, "Wrap a client that you have"."""
+    limits = {"hangs": {"attempt_timeout": HANGS, "first_token_timeout": HANGS}, "late": {"deadline": LATE}}
+    sdk = openai.AsyncOpenAI(api_key="key", base_url=first)
+    async with rl.wrap(
+        sdk, wait=rl.decorrelated_jitter(0.001, 0.002), jitter=None, **limits.get(failure, {})
+    ) as llm:
+
+        async def call(stream: bool) -> object:
+            messages = [{"role": "user", "content": "Hello"}]
+            answer = await llm.chat.completions.create(model="m", messages=messages, stream=stream)
+            return [chunk async for chunk in answer] if stream else answer
+
+        yield call
+
+
+def fallback(first: str, second: str, failure: str):
+    """How-to, "Fall back to a local model"."""
+    spare = rl.OpenAICompatibleTransport(second, model="spare", name="spare")
+    return client(first, second, failure, fallback=[spare])
+
+
+def fallback_only(first: str, second: str, failure: str):
+    """The same without retries: the fallback is asked at once."""
+    spare = rl.OpenAICompatibleTransport(second, model="spare", name="spare")
+    return client(first, second, failure, fallback=[spare], max_retries=0)
+
+
+STACKS = (client, one_try, composed, wrapped, fallback, fallback_only)
+
+
+async def cell(stack, failure: str, *, stream: bool) -> str:
+    """Make a call; gives how many requests reached each backend, and whether it failed."""
+    async with FaultServer(FAILURES.get(failure, Stall())) as first, FaultServer() as second:
+        async with stack(first.base_url, second.base_url, failure) as call:
+            try:
+                await call(stream)
+            except (rl.LLMError, openai.OpenAIError):
+                failed = "!"
+            else:
+                failed = ""
+        asked = [len(first.requests), len(second.requests)]
+    return "+".join(str(count) for count in asked if count) + failed
+
+
+def table(cells: Iterable[str]) -> list[list[str]]:
+    """The head and the rows of a table like the one above."""
+    count, left = len(STACKS), iter(cells)
+    rows = [[failure, *(next(left) for _ in range(count))] for failure in [*FAILURES, "late"]]
+    return [[stack.__name__ for stack in STACKS], *sorted(rows)]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_so_many_requests_reach_the_backends(stream: bool) -> None:
+    """As the table says, for each failure and each stack."""
+    places = [(stack, failure) for failure in [*FAILURES, "late"] for stack in STACKS]
+    seen = await asyncio.gather(*(cell(stack, failure, stream=stream) for stack, failure in places))
+    head, *rows = COUNTS.strip("\n").split("\n")
+    expected = [[row[:20].strip(), *row[20:].split()] for row in rows]
+    assert table(seen) == [head.split(), *sorted(expected)]
