@@ -148,8 +148,8 @@ class _Recovering(Response):
         if inner is None:
             return []
         self._hold(inner)
-        if beginning and inner.info.resumes:
-            return []
+        if beginning and inner.info.resumes and "resume_from" in inner.request.extensions:
+            return []  # else another target may have answered, which was not told of the beginning
         self._draft = Draft()
         return [Restarted(error, inner.request.attempt)]
 
