@@ -159,7 +159,10 @@ class Response(Hooks):
             while self.outcome is None and not self._take(self._feed(await self._batch())):
                 pass
         except BaseException as exc:  # noqa: BLE001 - raised again, translated
-            self._broken(limit.error() if watch.end(exc) and limit else exc, exc)
+            struck = watch.end(exc)
+            if self.outcome is ABANDONED and (struck or isinstance(exc, Exception)):
+                return  # closed meanwhile, and this is what the body makes of it
+            self._broken(limit.error() if struck and limit else exc, exc)
         watch.end(None)
 
     def _batch(self) -> Awaitable[list[Event]]:

@@ -403,3 +403,27 @@ async def test_the_first_outcome_stands() -> None:
         pass
     assert response.outcome.kind is OutcomeKind.COMPLETED
     assert transport.open_bodies == 0
+
+
+def test_what_the_body_says_of_its_closing_is_not_the_readers() -> None:
+    """A connection that is closed under a read fails that read: the reader sees the end all the same."""
+
+    async def scenario() -> None:
+        response, _ = await opened(TextDelta("a"), 1.0, BROKEN)
+        await anext(response)
+        reader = asyncio.ensure_future(anext(response, None))
+        await asyncio.sleep(0.5)
+        response.close()
+        assert await reader is None
+        assert response.outcome.kind is OutcomeKind.ABANDONED
+
+    run_virtual(scenario())
+
+
+async def test_a_response_can_be_read_in_batches() -> None:
+    """`receive` gives what is there, then what comes, edited and noted like single events; then nothing."""
+    response, _ = await opened(UsageEvent(Usage(1)), TextDelta("a"), TextDelta("b"), Finish("stop"))
+    response.on_event(lambda event: TextDelta("A") if event == TextDelta("a") else event)
+    batches = [await response.receive() for _ in range(4)]
+    assert batches == [[UsageEvent(Usage(1)), TextDelta("A")], [TextDelta("b")], [Finish("stop")], []]
+    assert (await response.completion()).text == "Ab"

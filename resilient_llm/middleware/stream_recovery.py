@@ -148,6 +148,7 @@ class _Recovering(Response):
         if inner is None:
             return []
         self._hold(inner)
+        error.__traceback__ = None  # whoever keeps the event or the trace would keep this response
         if beginning and inner.info.resumes and "resume_from" in inner.request.extensions:
             return []  # else another target may have answered, which was not told of the beginning
         self._draft = Draft()
