@@ -45,6 +45,7 @@ async def cell(scenario: Scenario, adapter: ModuleType, servers: list[FaultServe
             wire=scenario.wire,
             calls=scenario.calls,
             patience=scenario.patience,
+            later=scenario.later,
         )
 
 

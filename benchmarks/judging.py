@@ -42,7 +42,7 @@ class Wire:
         left: The client hung up before the last request's answer was at its end.
     """
 
-    requests: tuple[int, int] | None = None
+    requests: tuple[float, float] | None = None
     fallback_requests: tuple[int, int] | None = None
     gap: float | None = None
     spread: float | None = None
@@ -121,10 +121,10 @@ def judge_wire(wire: Wire, servers: Sequence[FaultServer], calls: int) -> list[s
     return complaints
 
 
-def _counted(what: str, bounds: tuple[int, int] | None, found: int, calls: int) -> list[str]:
+def _counted(what: str, bounds: tuple[float, float] | None, found: int, calls: int) -> list[str]:
     if bounds is None or bounds[0] * calls <= found <= bounds[1] * calls:
         return []
-    return [f"{found} {what}, expected {bounds[0] * calls} to {bounds[1] * calls}"]
+    return [f"{found} {what}, expected {bounds[0] * calls:g} to {bounds[1] * calls:g}"]
 
 
 def _after(request: SeenRequest, requests: Sequence[SeenRequest]) -> bool:
@@ -143,10 +143,16 @@ async def judge(
     wire: Wire,
     calls: int,
     patience: float,
+    later: float = 0.0,
 ) -> Verdict:
-    """Run the calls of a scenario and judge them."""
+    """Run the calls of a scenario and judge them; all but the first begin `later`, in seconds."""
     begun = time.monotonic()
-    results = await asyncio.gather(*(one(ask, question, patience, adapter.ERRORS) for _ in range(calls)))
+
+    async def call(place: int) -> tuple[str, Got | BaseException | None]:
+        await asyncio.sleep(later if place else 0.0)
+        return await one(ask, question, patience, adapter.ERRORS)
+
+    results = await asyncio.gather(*map(call, range(calls)))
     seconds = time.monotonic() - begun
     outcomes = []
     for outcome, value in results:

@@ -37,6 +37,7 @@ class Scenario:
         faults: What the primary does; drawn once for each run from the seed.
         question: What is asked.
         calls: How many ask at the same time.
+        later: Seconds that all but the first begin later.
         expects: `"answer"` or `"error"`, for every call.
         wire: What the backends may see.
         fallback: What a second backend does; None: there is none.
@@ -49,6 +50,7 @@ class Scenario:
     faults: Faults
     question: Question = WHOLE
     calls: int = 1
+    later: float = 0.0
     expects: str = "answer"
     wire: Wire = TWICE
     fallback: Sequence[Fault] | None = None
@@ -108,10 +110,17 @@ SCENARIOS: Sequence[Scenario] = (
         refused(429, "insufficient_quota", "You exceeded your current quota", "insufficient_quota"),
     ),
     Scenario(
-        name="herd of 20 on one 429",
+        name="20 callers on one 429",
         faults=lambda _: [_Herd()],
         calls=20,
-        wire=Wire(requests=(1, 2), gap=1.0, spread=0.15),
+        wire=Wire(requests=(1, 2), spread=0.15),
+    ),
+    Scenario(
+        name="19 callers during another one's 429",
+        faults=lambda _: [_Herd()],
+        calls=20,
+        later=0.3,
+        wire=Wire(requests=(1, 1.1), gap=1.0, spread=0.15),
     ),
     # the backend is in trouble
     *after_status(500, "The server had an error while processing your request"),
