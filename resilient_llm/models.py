@@ -75,6 +75,8 @@ class PruneReport:
         tokens_after: The size of what was sent.
         budget: The tokens that messages may use.
         exact: Were the tokens counted with the model's own vocabulary?
+        shortened: How many tool results were shortened.
+        summarized: Does a summary stand for what was dropped?
     """
 
     dropped: int
@@ -82,6 +84,8 @@ class PruneReport:
     tokens_after: int
     budget: int
     exact: bool = True
+    shortened: int = 0
+    summarized: bool = False
 
 
 @attrs.frozen

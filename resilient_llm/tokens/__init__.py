@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .counting import ChatCounter, preload
     from .encodings import EncodingName, encoding_name
     from .pruning import Costs, Pruned, prune
+    from .shortening import ShortenResults
+    from .strategies import KeepFirstTurn, OldestFirst, Strategy, StrategyName
+    from .summarizing import Summarize
     from .tracker import TokenTracker
     from .windows import ContextWindow, context_window, message_budget
 
@@ -22,8 +25,14 @@ __all__ = [
     "ContextWindow",
     "Costs",
     "EncodingName",
+    "KeepFirstTurn",
     "MalformedMessageError",
+    "OldestFirst",
     "Pruned",
+    "ShortenResults",
+    "Strategy",
+    "StrategyName",
+    "Summarize",
     "TokenTracker",
     "context_window",
     "encoding_name",
@@ -39,8 +48,14 @@ __getattr__ = attach(
         "ContextWindow": ".windows",
         "Costs": ".pruning",
         "EncodingName": ".encodings",
+        "KeepFirstTurn": ".strategies",
         "MalformedMessageError": ".costs",
+        "OldestFirst": ".strategies",
         "Pruned": ".pruning",
+        "ShortenResults": ".shortening",
+        "Strategy": ".strategies",
+        "StrategyName": ".strategies",
+        "Summarize": ".summarizing",
         "TokenTracker": ".tracker",
         "context_window": ".windows",
         "encoding_name": ".encodings",

@@ -99,14 +99,14 @@ class MessageCosts:
         Raises:
             MalformedMessageError: It is no mapping, has no role, or a field has a type that cannot be sent.
         """
-        if not isinstance(message, dict | Mapping):
+        if type(message) is not dict and not isinstance(message, Mapping):
             _reject("", "a mapping with a role", message)
         if not isinstance(message.get("role"), str):
             _reject('["role"]', "a string", message.get("role"))
-        total = self.overheads.message
+        measure, total = self.measure, self.overheads.message
         for key, value in message.items():
             if isinstance(value, str):
-                total += self.measure(value)
+                total += measure(value)
                 if key == "name":
                     total += self.overheads.name
             elif value is not None and (count := _FIELDS.get(key)):

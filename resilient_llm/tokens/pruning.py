@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from resilient_llm.models import Message
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
-_SAMPLE = 64
+_SAMPLE = 48
+# Even, but in step with no pattern of turns: multiples of the golden ratio.
+_SPREAD = [number * 0.6180339887498949 % 0.999 for number in range(_SAMPLE)]
 _SMALL = 65_536
 
 
@@ -47,6 +49,10 @@ class Costs(Protocol):
         """What a conversation costs beside its messages."""
         ...
 
+    def text(self, text: str, /) -> int:
+        """A text's cost; 0 or more."""
+        ...
+
     def message(self, message: Message, /) -> int:
         """A message's cost; 0 or more."""
         ...
@@ -61,12 +67,14 @@ class Pruned:
     """A conversation that fits.
 
     Args:
-        messages: The messages kept, the same objects in the same order.
+        messages: The messages kept, the same objects in the same order, but for what a strategy changes.
         report: What was dropped; None if nothing was.
+        tokens: Their size; None if it did not have to be counted because bytes prove that they fit.
     """
 
     messages: list[Message]
     report: PruneReport | None = None
+    tokens: int | None = None
 
 
 def prune(messages: Sequence[Message], budget: int, costs: Costs) -> Pruned:
@@ -75,7 +83,7 @@ def prune(messages: Sequence[Message], budget: int, costs: Costs) -> Pruned:
     The newest turn is always kept. The result never exceeds the budget, pruning it again changes nothing, and
     the input is left alone. An empty conversation stays empty.
 
-    In the report `tokens_before` is counted if little was dropped (up to 64 messages and 64 KB), and
+    In the report `tokens_before` is counted if little was dropped (up to 48 messages and 64 KB), and
     otherwise estimated from a sample: counting what is thrown away would take longer than everything else.
 
     Args:
@@ -91,23 +99,17 @@ def prune(messages: Sequence[Message], budget: int, costs: Costs) -> Pruned:
     """
     if not messages or fits_by_bytes(costs, messages, budget):
         return Pruned(list(messages))
-    body = sum(1 for _ in takewhile(_instructs, messages))
-    head = costs.primer + sum(located(costs.message, messages[index], index) for index in range(body))
-    start, spent = _longest_tail(messages, body, budget - head, costs)
-    if head + spent > budget:
-        _refuse(head + spent, budget)
-    if start == body:
-        return Pruned(list(messages))
-    kept = [*messages[:body], *messages[start:]]
+    body = instructions(messages)
+    head = costs.primer + sum_of(messages, range(body), costs)
+    start, spent = longest_tail(messages, body, budget - head, costs)
     after = head + spent
-    report = PruneReport(
-        dropped=start - body,
-        tokens_before=after + _dropped_tokens(messages, body, start, spent, costs),
-        tokens_after=after,
-        budget=budget,
-        exact=costs.exact,
-    )
-    return Pruned(kept, report)
+    if after > budget:
+        refuse(after, budget)
+    if start == body:
+        return Pruned(list(messages), tokens=after)
+    before = after + dropped_tokens(messages, range(body, start), range(start, len(messages)), spent, costs)
+    report = PruneReport(start - body, before, after, budget, costs.exact)
+    return Pruned([*messages[:body], *messages[start:]], report, after)
 
 
 def fits_by_bytes(costs: Costs, messages: Sequence[Message], budget: int) -> bool:
@@ -128,9 +130,9 @@ def located(cost: Callable[[Message], int], message: Message, index: int) -> int
         raise error.at(index) from None
 
 
-def starts_turn(message: Message) -> bool:
+def starts_turn(message: object) -> bool:
     """Does the message begin a user's turn?"""
-    if message["role"] != "user":
+    if not isinstance(message, Mapping) or message.get("role") != "user":
         return False
     content = message.get("content")
     return not (isinstance(content, list | tuple) and any(map(_is_result, content)))
@@ -144,8 +146,21 @@ def _instructs(message: object) -> bool:
     return isinstance(message, Mapping) and message.get("role") in _INSTRUCTIONS
 
 
-def _longest_tail(messages: Sequence[Message], body: int, room: int, costs: Costs) -> tuple[int, int]:
-    """Where the longest tail that fits begins, and its cost; the newest turn even if it does not fit."""
+def instructions(messages: Sequence[Message]) -> int:
+    """How many system and developer messages lead the conversation."""
+    return sum(1 for _ in takewhile(_instructs, messages))
+
+
+def sum_of(messages: Sequence[Message], where: range, costs: Costs) -> int:
+    """The messages' cost."""
+    return sum(located(costs.message, messages[index], index) for index in where)
+
+
+def longest_tail(messages: Sequence[Message], body: int, room: int, costs: Costs) -> tuple[int, int]:
+    """Where the longest tail that fits begins, at `body` or later, and its cost.
+
+    The newest turn even if it does not fit.
+    """
     start, kept, spent = len(messages), 0, 0
     for index in range(len(messages) - 1, body - 1, -1):
         spent += located(costs.message, messages[index], index)
@@ -159,24 +174,31 @@ def _longest_tail(messages: Sequence[Message], body: int, room: int, costs: Cost
     return start, kept
 
 
-def _dropped_tokens(messages: Sequence[Message], body: int, start: int, spent: int, costs: Costs) -> int:
-    """The size of `messages[body:start]`: counted if that is little, else from bytes at the tail's ratio."""
-    dropped = range(body, start)
+def dropped_tokens(messages: Sequence[Message], dropped: range, kept: range, spent: int, costs: Costs) -> int:
+    """The size of what was dropped: counted if that is little, else from its bytes at the kept ones' ratio.
+
+    Args:
+        messages: The conversation.
+        dropped: Where the dropped messages stand.
+        kept: Where those stand whose size is known.
+        spent: That size.
+        costs: The counter.
+    """
     size = _bounds(messages, dropped, costs)
     if len(dropped) <= _SAMPLE and size <= _SMALL:
-        return sum(located(costs.message, messages[index], index) for index in dropped)
-    tail = _bounds(messages, range(start, len(messages)), costs)
-    return round(size * spent / max(tail, 1))
+        return sum_of(messages, dropped, costs)
+    return round(size * spent / max(_bounds(messages, kept, costs), 1))
 
 
 def _bounds(messages: Sequence[Message], where: range, costs: Costs) -> float:
     """The sum of the messages' upper bounds, of many from an even sample."""
-    sample = where[:: -(-len(where) // _SAMPLE)]
+    sample = where if len(where) <= _SAMPLE else [where[int(len(where) * share)] for share in _SPREAD]
     total = sum(located(costs.bound, messages[index], index) for index in sample)
-    return total * len(where) / len(sample)
+    return total * len(where) / max(len(sample), 1)
 
 
-def _refuse(needed: int, budget: int) -> NoReturn:
+def refuse(needed: int, budget: int) -> NoReturn:
+    """Say by how much the least that must be kept is too long."""
     msg = (
         f"the newest turn and the system messages need {needed} tokens, "
         f"{needed - budget} more than the budget of {budget}"

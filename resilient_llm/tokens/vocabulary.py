@@ -91,9 +91,11 @@ class Vocabulary:
         Exact, but for a run of more than 125,000 characters without white space or punctuation, where it may
         be a few tokens off. Where the vocabulary cannot be loaded: the bytes, which are never too few.
         """
-        encoding = self.load()
+        encoding = self._encoding or self.load()
         if encoding is None:
             return utf8_length(text)
+        if len(text) <= _LONGEST:
+            return len(encoding.encode(text, disallowed_special=()))
         return sum(len(encoding.encode(piece, disallowed_special=())) for piece in slices(text))
 
     @property

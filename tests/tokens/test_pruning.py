@@ -7,108 +7,14 @@ import copy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokens.histories import SEEDS, SHAPES, assistant, check_whole_turns, history, system, turn_starts, user
 
 from resilient_llm.errors import TokenLimitExceededError
 from resilient_llm.tokens import ChatCounter, MalformedMessageError, prune
 
 O200K = ChatCounter("gpt-4o")
 UNKNOWN = ChatCounter("some-local-model")
-WORDS = st.text("ab 漢1", max_size=30)
-
-
-def system(text: str) -> dict:
-    return {"role": "system", "content": text}
-
-
-def user(text: str) -> dict:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> dict:
-    return {"role": "assistant", "content": text}
-
-
-@st.composite
-def openai_round(draw):
-    ids = [f"call_{draw(st.integers(0, 10**6))}" for _ in range(draw(st.integers(1, 3)))]
-    calls = [
-        {"id": name, "type": "function", "function": {"name": "f", "arguments": draw(WORDS)}} for name in ids
-    ]
-    return [
-        {"role": "assistant", "content": None, "tool_calls": calls},
-        *({"role": "tool", "tool_call_id": name, "content": draw(WORDS)} for name in ids),
-    ]
-
-
-@st.composite
-def legacy_round(draw):
-    return [
-        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": draw(WORDS)}},
-        {"role": "function", "name": "f", "content": draw(WORDS)},
-    ]
-
-
-@st.composite
-def anthropic_round(draw):
-    ids = [f"toolu_{draw(st.integers(0, 10**6))}" for _ in range(draw(st.integers(1, 3)))]
-    return [
-        assistant(
-            [{"type": "tool_use", "id": name, "name": "f", "input": {"a": draw(WORDS)}} for name in ids]
-        ),
-        user([{"type": "tool_result", "tool_use_id": name, "content": draw(WORDS)} for name in ids]),
-    ]
-
-
-@st.composite
-def turns(draw):
-    rounds = draw(st.lists(st.one_of(openai_round(), legacy_round(), anthropic_round()), max_size=2))
-    answer = draw(st.lists(st.builds(assistant, WORDS), max_size=1))
-    content = draw(st.one_of(WORDS, st.just([{"type": "text", "text": "look"}, {"type": "image_url"}])))
-    return [user(content), *(message for each in rounds for message in each), *answer]
-
-
-@st.composite
-def conversations(draw):
-    """Leading instructions, perhaps a greeting, and turns with tool rounds, answered or not."""
-    leading = draw(
-        st.lists(st.builds(lambda role, text: {"role": role, "content": text}, ROLES, WORDS), max_size=2)
-    )
-    greeting = draw(st.lists(st.builds(assistant, WORDS), max_size=2))
-    body = [message for turn in draw(st.lists(turns(), min_size=1, max_size=6)) for message in turn]
-    return [*leading, *greeting, *body]
-
-
-ROLES = st.sampled_from(["system", "developer"])
 COUNTERS = st.sampled_from([O200K, UNKNOWN])
-
-
-def turn_starts(messages):
-    """Independently of the code under test: where a tail may begin."""
-    head = next(
-        (i for i, m in enumerate(messages) if m["role"] not in {"system", "developer"}), len(messages)
-    )
-    users = [
-        i
-        for i, m in enumerate(messages)
-        if i >= head
-        and m["role"] == "user"
-        and not (isinstance(m["content"], list) and m["content"][0].get("type") == "tool_result")
-    ]
-    return head, sorted({head, *users})
-
-
-def calls_and_results(messages):
-    """The ids of the calls and of the results in a conversation."""
-    calls, results = [], []
-    for message in messages:
-        calls += [call["id"] for call in message.get("tool_calls", ())]
-        calls += [None] if "function_call" in message else []
-        results += [message["tool_call_id"]] if message["role"] == "tool" else []
-        results += [None] if message["role"] == "function" else []
-        for part in message["content"] if isinstance(message["content"], list) else ():
-            calls += [part["id"]] if part.get("type") == "tool_use" else []
-            results += [part["tool_use_id"]] if part.get("type") == "tool_result" else []
-    return calls, results
 
 
 def expected(messages, budget, counter):
@@ -121,10 +27,12 @@ def expected(messages, budget, counter):
     return None
 
 
-@given(conversations(), st.floats(0, 1.1), COUNTERS)
+@pytest.mark.parametrize("shape", SHAPES)
+@given(seed=SEEDS, share=st.floats(0, 1.1), counter=COUNTERS)
 @settings(max_examples=300, deadline=None)
-def test_pruning_keeps_its_promises(messages, share, counter):
+def test_pruning_keeps_its_promises(shape, seed, share, counter):
     """System kept, starts at a user, calls paired, nothing altered, newest kept, fits; the longest tail."""
+    messages = history(seed, shape)
     budget = int(counter.conversation(messages) * share)
     before = copy.deepcopy(messages)
     best = expected(messages, budget, counter)
@@ -142,21 +50,20 @@ def test_pruning_keeps_its_promises(messages, share, counter):
     assert messages == before
     assert len(kept) == len(best)
     assert all(one is other for one, other in zip(kept, best, strict=True))
-    assert kept[:head] == messages[:head]
-    assert kept[-1] is messages[-1]
-    assert len(kept) == len(messages) or kept[head]["role"] == "user"
-    calls, results = calls_and_results(kept)
-    assert sorted(map(str, calls)) == sorted(map(str, results))
+    check_whole_turns(messages, kept)
     assert counter.conversation(kept) <= budget
+    assert result.tokens in {None, counter.conversation(kept)}
     again = prune(kept, budget, counter)
     assert again.messages == kept
     assert again.report is None
 
 
-@given(conversations(), st.floats(0, 1.1))
+@pytest.mark.parametrize("shape", SHAPES)
+@given(seed=SEEDS, share=st.floats(0, 1.1))
 @settings(max_examples=100, deadline=None)
-def test_the_report_says_what_was_dropped(messages, share):
+def test_the_report_says_what_was_dropped(shape, seed, share):
     """Number, sizes and budget; nothing dropped, no report."""
+    messages = history(seed, shape)
     total = O200K.conversation(messages)
     budget = int(total * share)
     if expected(messages, budget, O200K) is None:
