@@ -67,6 +67,7 @@ from .models import (
     FunctionCall,
     Message,
     ModelInfo,
+    PromptCut,
     PruneReport,
     Request,
     Usage,
@@ -86,7 +87,7 @@ if TYPE_CHECKING:
     from .sync import Client
     from .sync_response import SyncResponse
     from .targets import Target
-    from .tokens import TokenTracker
+    from .tokens import ShortenResults, Summarize, TokenTracker
     from .transports import (
         AnthropicTransport,
         LlamaCppTransport,
@@ -154,6 +155,7 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "Pipeline",
+    "PromptCut",
     "PruneReport",
     "ReasoningDelta",
     "Request",
@@ -164,7 +166,9 @@ __all__ = [
     "RetryBudget",
     "Settings",
     "SettingsError",
+    "ShortenResults",
     "StreamRecovery",
+    "Summarize",
     "SyncResponse",
     "SystemClock",
     "Target",
@@ -202,6 +206,8 @@ __getattr__ = attach(
         "OpenAITransport": ".transports.openai",
         "Settings": ".settings.table",
         "SettingsError": ".settings.errors",
+        "ShortenResults": ".tokens.shortening",
+        "Summarize": ".tokens.summarizing",
         "SyncResponse": ".sync_response",
         "Target": ".targets",
         "TokenTracker": ".tokens.tracker",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from .models import Attempt, PruneReport, Usage
+from .models import Attempt, PromptCut, PruneReport, Usage
 
 if TYPE_CHECKING:
     from .errors import LLMError
@@ -125,7 +125,8 @@ class FallingBack:
     error: LLMError
 
 
-Notice: TypeAlias = ContentSeen | Waiting | FallingBack | Attempt | PruneReport
-"""What observers of a call are told: an `Attempt` when it has ended, a `PruneReport` when messages were dropped."""
+Notice: TypeAlias = ContentSeen | Waiting | FallingBack | Attempt | PruneReport | PromptCut
+"""What observers of a call are told: an `Attempt` when it has ended, a `PruneReport` when messages were dropped, a
+`PromptCut` when the backend dropped some by itself."""
 
 CONTENT_SEEN = ContentSeen()

@@ -26,6 +26,7 @@ __all__ = [
     "ModelInfo",
     "Observer",
     "Operation",
+    "PromptCut",
     "PruneReport",
     "Request",
     "Usage",
@@ -86,6 +87,19 @@ class PruneReport:
     exact: bool = True
     shortened: int = 0
     summarized: bool = False
+
+
+@attrs.frozen
+class PromptCut:
+    """A backend cut a prompt without saying so.
+
+    Args:
+        tokens: What it says the prompt had.
+        window: What its window is taken for from now on.
+    """
+
+    tokens: int
+    window: int
 
 
 @attrs.frozen

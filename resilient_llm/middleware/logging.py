@@ -11,7 +11,7 @@ import attrs
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import LLMError
 from resilient_llm.events import FallingBack, Notice, Waiting
-from resilient_llm.models import Attempt, PruneReport
+from resilient_llm.models import Attempt, PromptCut, PruneReport
 from resilient_llm.response import Outcome, OutcomeKind, observe
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Logging:
     pruning, `DEBUG` every attempt, `WARNING` only what went wrong. Fields bound with
     `structlog.contextvars.bind_contextvars` come along.
 
-    Events: `llm.call` (at its end), `llm.attempt`, `llm.wait`, `llm.fallback`, `llm.pruned`.
+    Events: `llm.call` (at its end), `llm.attempt`, `llm.wait`, `llm.fallback`, `llm.pruned`, `llm.prompt_cut`.
     """
 
     role = "logging"
@@ -104,6 +104,8 @@ class _Call:
                 self._log.info("llm.fallback", target=notice.target, code=str(notice.error.code))
             case PruneReport():
                 self._log.info("llm.pruned", **attrs.asdict(notice))
+            case PromptCut():
+                self._log.warning("llm.prompt_cut", **attrs.asdict(notice))
             case _:
                 pass
 

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from resilient_llm.errors import ModelContextLengthError, ModelInvalidRequestError
-from resilient_llm.policy.overflow import Lesson, Lessons, answer_share, in_our_tokens, lesson_of
-from resilient_llm.tokens import ChatCounter, ContextWindow, MalformedMessageError, context_window
-from resilient_llm.tokens import message_budget as _message_budget
-from resilient_llm.tokens import prune as _prune
-from resilient_llm.tokens.definitions import Offered
+from resilient_llm.errors import LLMError, ModelContextLengthError, ModelInvalidRequestError
+from resilient_llm.policy.lessons import SMALLEST_CUT, Lessons
+from resilient_llm.policy.overflow import answer_share, in_our_tokens, told_by
+from resilient_llm.tokens import (
+    ChatCounter,
+    ContextWindow,
+    MalformedMessageError,
+    OldestFirst,
+    Pruned,
+    Strategy,
+    Summarize,
+    context_window,
+    message_budget,
+)
+from resilient_llm.tokens.estimating import surely_exceeds
+from resilient_llm.tokens.strategies import strategy_of
 from resilient_llm.validators import count as whole_number
+from resilient_llm.validators import non_negative
+
+from .prompt_size import Fit, answer_tokens, definitions, loaded, must_count, warn_of_cut
 
 if TYPE_CHECKING:
-    from resilient_llm.models import PruneReport, Request
+    from resilient_llm.models import Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
+    from resilient_llm.tokens.tokenizer import Tokenizer
 
-DEFINITIONS = tuple(Offered.__annotations__)
+    from .remote_count import RemoteCount
 
 Window: TypeAlias = int | Callable[[str], int | None] | None
+
+NEAR = 0.5
+"""From which share of the budget on a tokenizer is asked: below it the estimate may be off by twice."""
+
+SMALLEST_RATIO = 0.25
+
+SLACK = 1.05
+"""What a measured ratio is raised by: it was measured on other messages than those that are then kept."""
 
 
 def _window(_instance: object, _attribute: object, value: Any) -> None:
@@ -33,6 +55,14 @@ def _window(_instance: object, _attribute: object, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         msg = f"context_window must be a number of tokens above 0, a function of the model, or None, not {value!r}"
         raise ValueError(msg)
+
+
+def _remote(tokenizer: Tokenizer | None) -> RemoteCount | None:
+    if tokenizer is None:
+        return None
+    from .remote_count import RemoteCount  # noqa: PLC0415 - most have no tokenizer to ask
+
+    return RemoteCount(tokenizer)
 
 
 @attrs.frozen(kw_only=True)
@@ -46,10 +76,15 @@ class TokenBudget:
     The window comes from `context_window`, else from what an earlier refusal taught, else from the published
     table; while nobody knows it, nothing is pruned. Taken off are the answer's `max_tokens` (a quarter of a window
     that could not hold them at all), tools and response schema, and 3 % of the window where the model's tokenizer
-    is only estimated.
+    is only estimated. Estimates are corrected by the tokens that the backend reports; a backend that cuts prompts
+    without saying so is noticed, warned of, and its window learned.
 
     Args:
         context_window: The window in tokens, or a function that gives the one of a model (or None).
+        strategy: `"oldest_first"`, `"keep_first_turn"`, `"shorten_results"`, or an object such as
+            `Summarize(function)` or one of one's own. Default: the first; see `resilient_llm.tokens.Strategy`.
+        tokenizer: A backend that counts with its own tokenizer, such as a `LlamaCppTransport`. It is asked once for
+            a prompt, and only where the model's tokens are estimated and the estimate is beyond half of the budget.
         image_tokens: What each image costs. Default: by its size and its model's published rule.
         margin: The share of the window kept back where counts are estimates.
 
@@ -61,119 +96,126 @@ class TokenBudget:
     role = "token_budget"
 
     context_window: Window = attrs.field(default=None, validator=_window)
+    strategy: Strategy = attrs.field(default=OldestFirst(), converter=strategy_of)
+    tokenizer: Tokenizer | None = None
     image_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole_number))
-    margin: float = 0.03
+    margin: float = attrs.field(default=0.03, validator=non_negative)
     _lessons: Lessons = attrs.field(factory=Lessons, init=False, repr=False)
     _counters: Callable[[str], ChatCounter] = attrs.field(init=False, repr=False, eq=False)
+    _remote: RemoteCount | None = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         """Counters remember what they counted, so there is one for each model, and not too many."""
         counters = lru_cache(64)(lambda model: ChatCounter(model, image_tokens=self.image_tokens))
         object.__setattr__(self, "_counters", counters)
+        object.__setattr__(self, "_remote", _remote(self.tokenizer))
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Prune, send, and once more if the backend refuses the prompt for its size."""
         if request.operation != "chat":
             return await call_next(request)
-        lesson = self._lessons.get(request.model)
-        window = self._known_window(request.model, lesson)
-        fitting, report = request, None
+        counter = self._counters(request.model)
+        window = self._known_window(request.model)
+        fit = Fit(request)
         if window is not None:
-            if self._must_count(request, window):
-                await self._loaded(request.model)
-            fitting, report = self._prune(request, window, lesson.ratio if lesson else 1.0)
+            if must_count(request, window, counter):
+                await loaded(counter)
+            fit = await self._fitted(request, window, self._lessons.get(request.model).ratio)
         try:
-            response = await call_next(fitting)
+            response = await call_next(fit.request)
         except ModelContextLengthError as error:
-            await self._loaded(request.model)
-            fitting, report = self._refit(request, fitting, error)
-            response = await call_next(fitting)
-        if report is not None:
-            response.pruned = report
+            await loaded(counter)
+            fit = await self._refitted(request, fit, error)
+            response = await call_next(fit.request)
+        if fit.report is not None:
+            response.pruned = fit.report
+        if not counter.exact:
+            response.on_settle(lambda _: self._settled(fit, response))
         return response
 
-    def _must_count(self, request: Request, window: ContextWindow | int) -> bool:
-        """Will bytes not do, so that a vocabulary is needed?"""
-        counter = self._counters(request.model)
-        if counter.ready:
-            return False
-        if any(request.params.get(name) for name in DEFINITIONS):
-            return True
-        size = window.tokens if isinstance(window, ContextWindow) else window
-        try:
-            return not counter.fits_by_bytes(request.messages, size // 2)
-        except MalformedMessageError:
-            return False
-
-    async def _loaded(self, model: str) -> None:
-        """Build the vocabularies beside the event loop: its other calls have time limits that go on."""
-        counter = self._counters(model)
-        if not counter.ready:
-            await asyncio.to_thread(counter.load)
-
-    def _known_window(self, model: str, lesson: Lesson | None) -> ContextWindow | int | None:
+    def _known_window(self, model: str) -> ContextWindow | int | None:
         window = self.context_window
         told = window(model) if callable(window) else window
-        if told is not None:
-            return min(told, lesson.window) if lesson else told
-        return lesson.window if lesson else context_window(model)
+        learned = self._lessons.get(model).window
+        if told is None:
+            return learned or context_window(model)
+        return min(told, learned or told)
 
-    def _refit(
-        self, request: Request, sent: Request, error: ModelContextLengthError
-    ) -> tuple[Request, PruneReport | None]:
+    async def _refitted(self, request: Request, sent: Fit, error: ModelContextLengthError) -> Fit:
         """Learn from the refusal and prune again, or raise the refusal if there is nothing to drop."""
         counter = self._counters(request.model)
-        estimate = counter.conversation(sent.messages) + self._definitions(request)
-        window = self._known_window(request.model, self._lessons.get(request.model))
-        lesson = lesson_of(
+        estimate = sent.tokens
+        if estimate is None:
+            estimate = counter.conversation(sent.request.messages) + definitions(request, counter)
+        window = self._known_window(request.model)
+        told = told_by(
             limit=error.context_limit,
             requested=error.context_requested,
             estimate=estimate,
-            asked=_answer_tokens(request),
+            asked=answer_tokens(request),
             window=window.tokens if isinstance(window, ContextWindow) else window,
         )
-        if lesson is None:
+        if told is None:
             raise error
-        self._lessons.learn(request.model, lesson)
+        learned = self._lessons.refused(request.model, *told)
         try:
-            fitting, report = self._prune(request, lesson.window, lesson.ratio)
+            fit = await self._fitted(request, told[0], max(told[1], learned.ratio))
         except Exception as exc:
             raise exc from error
-        if len(fitting.messages) >= len(sent.messages):
+        if fit.tokens is None or fit.tokens >= estimate:
             raise error
-        return attrs.evolve(fitting, attempt=sent.attempt + 1), report
+        return attrs.evolve(fit, request=attrs.evolve(fit.request, attempt=sent.request.attempt + 1))
 
-    def _prune(
-        self, request: Request, window: ContextWindow | int, ratio: float
-    ) -> tuple[Request, PruneReport | None]:
+    async def _fitted(self, request: Request, window: ContextWindow | int, ratio: float) -> Fit:
+        """Prune to the window, and put the summary in if there is to be one."""
         counter = self._counters(request.model)
+        besides = definitions(request, counter)
         size = window.tokens if isinstance(window, ContextWindow) else window
-        budget = _message_budget(
+        room = message_budget(
             window,
-            max_tokens=answer_share(_answer_tokens(request), size),
-            definitions=self._definitions(request),
+            max_tokens=answer_share(answer_tokens(request), size),
             exact=counter.exact,
             margin=self.margin,
         )
+        pruned = self._pruned(request, in_our_tokens(room, ratio) - besides)
+        if self._remote is not None and not counter.exact and (pruned.tokens or 0) > NEAR * room / ratio:
+            pruned = await self._measured(request, pruned, room, besides)
+        if isinstance(self.strategy, Summarize):
+            with suppress(LLMError):
+                pruned = await self.strategy.summarized(request.messages, pruned, counter)
+        tokens = None if pruned.tokens is None else pruned.tokens + besides
+        if pruned.report is None:
+            return Fit(request, tokens=tokens)
+        request.tell(pruned.report)
+        return Fit(attrs.evolve(request, messages=pruned.messages), pruned.report, tokens)
+
+    async def _measured(self, request: Request, pruned: Pruned, room: int, besides: int) -> Pruned:
+        """Prune by what a tokenizer says of the result of a first try."""
+        estimate = (pruned.tokens or 0) + besides
+        tokens = await self._remote.tokens(request, pruned.messages) if self._remote else None
+        if tokens is None:
+            return pruned
+        self._lessons.reported(request.model, tokens, estimate)
+        ratio = max(tokens / estimate * SLACK, SMALLEST_RATIO)
+        if tokens <= room and (pruned.report is None or ratio >= 1):
+            return pruned
+        return self._pruned(request, in_our_tokens(room, ratio) - besides)
+
+    def _pruned(self, request: Request, budget: int) -> Pruned:
         try:
-            pruned = _prune(request.messages, in_our_tokens(budget, ratio), counter)
+            return self.strategy.prune(request.messages, budget, self._counters(request.model))
         except MalformedMessageError as exc:
             raise ModelInvalidRequestError(str(exc), model=request.model or None) from exc
-        if pruned.report is None:
-            return request, None
-        request.tell(pruned.report)
-        return attrs.evolve(request, messages=pruned.messages), pruned.report
 
-    def _definitions(self, request: Request) -> int:
-        params = request.params
-        offered: dict[str, Any] = {name: params[name] for name in DEFINITIONS if params.get(name)}
-        try:
-            return self._counters(request.model).definitions(**offered) if offered else 0
-        except TypeError as exc:
-            raise ModelInvalidRequestError(str(exc), model=request.model or None) from exc
-
-
-def _answer_tokens(request: Request) -> int | None:
-    """What the caller asked for as the answer's length; None if that is left to the backend."""
-    asked = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
-    return asked if isinstance(asked, int) and asked > 0 else None
+    def _settled(self, fit: Fit, response: Response) -> None:
+        """Learn from the tokens that the backend counted; a plain function that does no I/O."""
+        tokens = response.usage.prompt_tokens
+        if tokens is None:
+            return
+        request = fit.request
+        if tokens >= SMALLEST_CUT and surely_exceeds(request.messages, tokens):
+            window = self._lessons.cut(request.model, tokens)
+            if window is not None:
+                warn_of_cut(request, tokens, window)
+        else:
+            self._lessons.reported(request.model, tokens, fit.tokens)

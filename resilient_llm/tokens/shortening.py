@@ -64,7 +64,9 @@ class ShortenResults:
             refuse(after, budget)
         start = tail.take(tail.older_turns(body, start))
         after = head + tail.spent
-        shortened = sum(kept is not message for kept, message in zip(tail.kept, messages[start:], strict=True))
+        shortened = sum(
+            kept is not message for kept, message in zip(tail.kept, messages[start:], strict=True)
+        )
         if start == body and not shortened:
             return Pruned(list(messages), tokens=after)
         whole = tail.spent + tail.saved

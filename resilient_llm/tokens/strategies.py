@@ -66,7 +66,9 @@ class KeepFirstTurn:
         end = _next_turn(messages, first + 1)
         if end >= len(messages) or fits_by_bytes(costs, messages, budget):
             return prune(messages, budget, costs)
-        pinned = costs.primer + sum_of(messages, range(body), costs) + sum_of(messages, range(first, end), costs)
+        pinned = (
+            costs.primer + sum_of(messages, range(body), costs) + sum_of(messages, range(first, end), costs)
+        )
         start, spent = longest_tail(messages, end, budget - pinned, costs)
         after = pinned + spent
         if after > budget:

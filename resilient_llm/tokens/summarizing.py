@@ -58,9 +58,7 @@ class Summarize:
         except TokenLimitExceededError:
             return whole
         tokens = costs.primer + sum(map(costs.message, kept.messages)) if kept.tokens is None else kept.tokens
-        report = attrs.evolve(
-            whole.report, dropped=len(messages) - len(kept.messages), tokens_after=tokens
-        )
+        report = attrs.evolve(whole.report, dropped=len(messages) - len(kept.messages), tokens_after=tokens)
         return Pruned(kept.messages, report, tokens)
 
     async def summarized(self, messages: Sequence[Message], pruned: Pruned, costs: Costs) -> Pruned:

@@ -6,27 +6,30 @@ import contextlib
 import logging
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import attrs
+import pytest
 import structlog
 
 import resilient_llm as rl
 from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
 
-if TYPE_CHECKING:
-    import pytest
-
 SECRET = "the secret prompt"
 ASK = rl.Request(messages=[{"role": "user", "content": SECRET}], model="m")
 
 
-def logged(caplog: pytest.LogCaptureFixture, *scripts, request: rl.Request = ASK, level: int = logging.DEBUG):
+def logged(
+    caplog: pytest.LogCaptureFixture,
+    *scripts,
+    request: rl.Request = ASK,
+    level: int = logging.DEBUG,
+    context_window: int = 200,
+):
     """Run a call through the standard stack; gives the structured events."""
 
     async def scenario() -> None:
         clock = FakeClock()
-        stack = rl.standard_stack(clock=clock, jitter=None, context_window=200)
+        stack = rl.standard_stack(clock=clock, jitter=None, context_window=context_window)
         response = await rl.Pipeline(stack, ScriptedTransport(*scripts), clock=clock)(request)
         await response.completion()
 
@@ -59,6 +62,18 @@ def test_pruning_is_logged(caplog) -> None:
     messages = [{"role": "user", "content": f"{SECRET} " * 30} for _ in range(5)]
     events = logged(caplog, "Hello", request=attrs.evolve(ASK, messages=messages, model="gpt-4o"))
     assert next(event for event in events if event["event"] == "llm.pruned")["dropped"] == 3
+
+
+def test_a_prompt_that_the_backend_cut_is_logged_as_a_warning(caplog) -> None:
+    """The sizes are told, not what was said."""
+    request = attrs.evolve(ASK, messages=[{"role": "user", "content": f"{SECRET} " * 3_000}])
+    usage = rl.UsageEvent(rl.Usage(prompt_tokens=2_000))
+    with pytest.warns(RuntimeWarning, match="has cut the conversation"):
+        logged(caplog, [rl.TextDelta("ok"), usage, rl.Finish("stop")], request=request, context_window=10**6)
+    (record,) = [record for record in caplog.records if record.llm["event"] == "llm.prompt_cut"]
+    assert (record.llm["tokens"], record.llm["window"]) == (2_000, 2_048)
+    assert record.levelno == logging.WARNING
+    assert SECRET not in caplog.text
 
 
 def test_no_prompt_and_no_answer_is_logged(caplog) -> None:

@@ -1,4 +1,4 @@
-"""What a refused prompt teaches."""
+"""What a refused prompt tells."""
 
 from __future__ import annotations
 
@@ -6,37 +6,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_llm.policy import overflow
-from resilient_llm.policy.overflow import Lesson, Lessons, answer_share, in_our_tokens, lesson_of
+from resilient_llm.policy.overflow import answer_share, in_our_tokens, told_by
 
 
-def lesson(**facts) -> Lesson | None:
+def told(**facts) -> tuple[int, float] | None:
     known = {"limit": 1000, "requested": None, "estimate": 500, "asked": None, "window": None}
-    return lesson_of(**(known | facts))
+    return told_by(**(known | facts))
 
 
 def test_the_error_names_window_and_size() -> None:
     """The ratio is the backend's count over ours, and never below 1."""
-    assert lesson(requested=1500) == Lesson(1000, 3.0)
-    assert lesson(requested=400) == Lesson(1000, 1.0)
+    assert told(requested=1500) == (1000, 3.0)
+    assert told(requested=400) == (1000, 1.0)
 
 
 def test_the_error_names_only_the_window() -> None:
     """If our estimate was over it, the estimate is believed; if it fitted, half of the room is used."""
-    assert lesson(estimate=2000) == Lesson(1000)
-    assert in_our_tokens(1000, lesson(estimate=500).ratio) == 250
-    assert in_our_tokens(800, lesson(estimate=500, asked=200).ratio) == 250
+    assert told(estimate=2000) == (1000, 1.0)
+    assert in_our_tokens(1000, told(estimate=500)[1]) == 250
+    assert in_our_tokens(800, told(estimate=500, asked=200)[1]) == 250
 
 
 def test_the_error_names_nothing() -> None:
     """The window known before serves; without one nothing is learned."""
-    assert lesson(limit=None, window=1000, estimate=2000) == Lesson(1000)
-    assert lesson(limit=None) is None
+    assert told(limit=None, window=1000, estimate=2000) == (1000, 1.0)
+    assert told(limit=None) is None
 
 
-def test_a_prompt_of_nothing_teaches_nothing() -> None:
+def test_a_prompt_of_nothing_tells_nothing() -> None:
     """There is no size to compare with."""
-    assert lesson(estimate=0) is None
+    assert told(estimate=0) is None
 
 
 @pytest.mark.parametrize(
@@ -46,26 +45,6 @@ def test_a_prompt_of_nothing_teaches_nothing() -> None:
 def test_an_answer_that_the_window_could_not_hold_gets_a_quarter(asked, window, share) -> None:
     """A default meant for larger models does not make every call to a small one impossible."""
     assert answer_share(asked, window) == share
-
-
-def test_the_newest_window_counts_and_the_largest_ratio_with_it() -> None:
-    """A server restarted with another context is believed; under-counting is remembered."""
-    lessons = Lessons()
-    for learned in (Lesson(1000, 1.5), Lesson(1000, 1.2)):
-        lessons.learn("m", learned)
-    assert lessons.get("m") == Lesson(1000, 1.5)
-    lessons.learn("m", Lesson(2000, 1.1))
-    assert lessons.get("m") == Lesson(2000, 1.1)
-    assert lessons.get("other") is None
-
-
-def test_the_number_of_lessons_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least recently learned one is forgotten."""
-    monkeypatch.setattr(overflow, "MAX_MODELS", 2)
-    lessons = Lessons()
-    for model in "abc":
-        lessons.learn(model, Lesson(1))
-    assert [lessons.get(model) is None for model in "abc"] == [True, False, False]
 
 
 @given(budget=st.integers(0, 10**7), ratio=st.floats(1.0, 20.0))

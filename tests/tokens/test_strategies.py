@@ -62,7 +62,7 @@ def test_the_first_turn_is_kept_and_the_longest_tail_beside_it(shape, seed, shar
     budget = int(COUNTER.conversation(messages) * share)
     head, starts = turn_starts(messages)
     turns = [start for start in starts if messages[start]["role"] == "user"]
-    first = messages[turns[0] : (turns + [len(messages)])[1]]
+    first = messages[turns[0] : [*turns, len(messages)][1]]
     wholes = [messages] + [messages[:head] + first + messages[start:] for start in turns[1:]]
     best = next((whole for whole in wholes if COUNTER.conversation(whole) <= budget), None)
     result = pruned(KeepFirstTurn(), messages, budget)

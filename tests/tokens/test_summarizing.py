@@ -121,7 +121,9 @@ async def test_with_a_summary_all_promises_hold(shape, seed, share, words):
     messages = history(seed, shape)
     budget = int(COUNTER.conversation(messages) * share)
     before = copy.deepcopy(messages)
-    strategy = Summarize(lambda _: "word " * words, tokens=30, role="user" if shape == "anthropic" else "system")
+    strategy = Summarize(
+        lambda _: "word " * words, tokens=30, role="user" if shape == "anthropic" else "system"
+    )
     try:
         result = await summarized(strategy, messages, budget)
     except TokenLimitExceededError:

@@ -1,0 +1,86 @@
+"""What TokenBudget asks of a request, and says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from resilient_llm.errors import ModelInvalidRequestError
+from resilient_llm.models import PromptCut, PruneReport, Request
+from resilient_llm.tokens import ContextWindow, MalformedMessageError
+from resilient_llm.tokens.definitions import Offered
+
+if TYPE_CHECKING:
+    from resilient_llm.tokens import ChatCounter
+
+DEFINITIONS = tuple(Offered.__annotations__)
+
+
+@attrs.frozen
+class Fit:
+    """A request as it is sent.
+
+    Args:
+        request: The request.
+        report: What was dropped, if anything was.
+        tokens: Our count of all that it holds; None if bytes proved that it fits.
+    """
+
+    request: Request
+    report: PruneReport | None = None
+    tokens: int | None = None
+
+
+def answer_tokens(request: Request) -> int | None:
+    """What the caller asked for as the answer's length; None if that is left to the backend."""
+    asked = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
+    return asked if isinstance(asked, int) and asked > 0 else None
+
+
+def definitions(request: Request, counter: ChatCounter) -> int:
+    """What the request holds beside its messages.
+
+    Raises:
+        ModelInvalidRequestError: A tool, or the system prompt, is malformed.
+    """
+    params = request.params
+    offered: dict[str, Any] = {name: params[name] for name in DEFINITIONS if params.get(name)}
+    try:
+        return counter.definitions(**offered) if offered else 0
+    except TypeError as exc:
+        raise ModelInvalidRequestError(str(exc), model=request.model or None) from exc
+
+
+def must_count(request: Request, window: ContextWindow | int, counter: ChatCounter) -> bool:
+    """Will bytes not do, so that a vocabulary is needed that is not loaded yet?"""
+    if counter.ready:
+        return False
+    if any(request.params.get(name) for name in DEFINITIONS):
+        return True
+    size = window.tokens if isinstance(window, ContextWindow) else window
+    try:
+        return not counter.fits_by_bytes(request.messages, size // 2)
+    except MalformedMessageError:
+        return False
+
+
+async def loaded(counter: ChatCounter) -> None:
+    """Build the vocabularies beside the event loop: its other calls have time limits that go on."""
+    if not counter.ready:
+        await asyncio.to_thread(counter.load)
+
+
+def warn_of_cut(request: Request, tokens: int, window: int) -> None:
+    """Tell the observers, and whoever runs the program, that a backend cut a prompt without saying so."""
+    request.tell(PromptCut(tokens, window))
+    msg = (
+        f"model {request.model!r}: the backend reports a prompt of {tokens} tokens, far fewer than were sent: it has "
+        f"cut the conversation without saying so, and its window is taken for {window} tokens from now on; raise "
+        "the server's context length, or set context_window"
+    )
+    with suppress(RuntimeWarning):  # where warnings are errors: an account that raised would spoil the answer
+        warnings.warn(msg, RuntimeWarning, stacklevel=2)
