@@ -25,7 +25,7 @@ from scenarios import SCENARIOS, Scenario
 from servers import Servers
 from tables import markdown, progress, table
 
-from resilient_llm.testing import FaultServer, OpenAIDialect
+from resilient_llm.testing import FaultServer, echo
 
 Rows = Mapping[str, Mapping[str, Verdict]]
 
@@ -41,7 +41,7 @@ async def cell(scenario: Scenario, adapter: ModuleType, servers: list[FaultServe
             servers,
             question=scenario.question,
             expects=scenario.expects,
-            expected=OpenAIDialect().text({"messages": messages}),
+            expected=echo({"messages": messages}),
             wire=scenario.wire,
             calls=scenario.calls,
             patience=scenario.patience,

@@ -7,11 +7,10 @@ import pickle
 
 import attrs
 import pytest
-from loopback import serving
 
 import resilient_llm as rl
 from resilient_llm.providers import KINDS
-from resilient_llm.testing import Stall
+from resilient_llm.testing import Stall, serving
 
 CONTEXT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 

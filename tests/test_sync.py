@@ -19,13 +19,13 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from loopback import PATIENCE, Together, Watched, serving
+from loopback import PATIENCE, Together, Watched
 
 import resilient_llm as rl
 from resilient_llm import sync_job
 from resilient_llm.sync_job import Job
 from resilient_llm.sync_loop import LoopThread
-from resilient_llm.testing import Answer, FakeClock, FaultServer, ScriptedTransport, Stall, Status
+from resilient_llm.testing import Answer, FakeClock, FaultServer, ScriptedTransport, Stall, Status, serving
 
 NAMES = {"aclose": "close"}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks are POSIX's")

@@ -14,7 +14,7 @@ import pytest
 from cli.conftest import COMMAND
 
 import resilient_llm as rl
-from resilient_llm.testing.fault_server import Answer, OpenAIDialect, Stall, Status
+from resilient_llm.testing.fault_server import Answer, Stall, Status
 
 SAID = "A sound backend writes this whole sentence as its answer to: "
 SLOW = Answer(interval=0.02)
@@ -165,7 +165,7 @@ async def test_a_cut_answer_is_told(serve, run) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 async def test_ctrl_c_ends_a_single_answer(serve) -> None:
     """Exit code 130, what came is printed, no traceback; the server is left."""
-    server, options = await serve(SLOW, dialect=OpenAIDialect(reply="word " * 500))
+    server, options = await serve(SLOW, reply="word " * 500)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = await asyncio.create_subprocess_exec(*COMMAND, "chat", *options, "Hello", **pipes)
     out = await process.stdout.readexactly(10)
@@ -179,7 +179,7 @@ async def test_ctrl_c_ends_a_single_answer(serve) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 async def test_a_reader_that_has_enough_is_no_error(serve) -> None:
     """`| head` ends the command silently."""
-    _, options = await serve(dialect=OpenAIDialect(reply="a line\n" * 5000))
+    _, options = await serve(reply="a line\n" * 5000)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = await asyncio.create_subprocess_exec(*COMMAND, "chat", *options, "Hello", **pipes)
     assert await process.stdout.readline() == b"a line\n"

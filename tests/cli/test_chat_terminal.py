@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from resilient_llm.testing.fault_server import Answer, Cut, OpenAIDialect, Status
+from resilient_llm.testing.fault_server import Answer, Cut, Status
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 
@@ -44,7 +44,7 @@ async def test_a_conversation_has_a_history(serve, terminal) -> None:
 
 async def test_ctrl_c_stops_the_answer_not_the_program(serve, terminal) -> None:
     """What was seen of the answer stays in the conversation; Ctrl-D ends it."""
-    server, options = await serve([SLOW, Answer()], dialect=OpenAIDialect(reply="word " * 500))
+    server, options = await serve([SLOW, Answer()], reply="word " * 500)
     shell = terminal("chat", *options)
     await shell.see("> ")
     shell.type("first\n")
@@ -123,9 +123,9 @@ async def test_notices_have_colour_at_a_terminal(serve, terminal, monkeypatch) -
 
 async def test_a_model_cannot_steer_the_terminal(serve, terminal, run) -> None:
     """Control characters in an answer or an error are dropped at a terminal; a pipe gets the answer as it is."""
-    dialect = OpenAIDialect(reply="one \x1b[2Jtwo\r\x9b3Jthree\tfour")
+    reply = "one \x1b[2Jtwo\r\x9b3Jthree\tfour"
     body = {"error": {"message": "no \x1b]0;title\x07 such key"}}
-    _, options = await serve([Answer(), Answer(), Status(status=401, body=body)], dialect=dialect)
+    _, options = await serve([Answer(), Answer(), Status(status=401, body=body)], reply=reply)
     shell = terminal("chat", *options, "Hello")
     assert await shell.end() == 0
     await shell.see("four")

@@ -16,7 +16,6 @@ from resilient_llm.testing import (
     Cut,
     FaultServer,
     Garbage,
-    OpenAIDialect,
     Phase,
     Phases,
     Reset,
@@ -280,8 +279,10 @@ async def test_a_second_request_before_the_answer_is_not_supported():
 
 async def test_own_answers(session):
     """The answer may be a text or a function of the request, the model has a name."""
-    dialect = OpenAIDialect(model="mine", reply=lambda body: body["model"].upper())
-    async with FaultServer(dialect=dialect) as server, post(session, server, model="yours") as response:
+    async with (
+        FaultServer(model="mine", reply=lambda body: body["model"].upper()) as server,
+        post(session, server, model="yours") as response,
+    ):
         answer = await response.json()
     assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("mine", "YOURS")
 
@@ -299,7 +300,7 @@ async def test_an_own_fault_needs_only_play(session):
 
 async def test_what_a_reply_raises_is_raised_on_leaving(session):
     """A mistake in a test's own reply is not mistaken for a fault."""
-    server = FaultServer(dialect=OpenAIDialect(reply=lambda _: str(1 / 0)))
+    server = FaultServer(reply=lambda _: str(1 / 0))
     await server.__aenter__()
     with pytest.raises(aiohttp.ClientError):
         await post(session, server)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from resilient_llm.client import AsyncClient
 from resilient_llm.errors import ErrorCode, LLMError
-from resilient_llm.testing import FaultServer
+from resilient_llm.testing import FaultServer, echo
 from resilient_llm.testing.bare import BareClient
-from resilient_llm.testing.fault_server.openai import echo
 from resilient_llm.tokens import preload
 
 from .phases import WINDOW

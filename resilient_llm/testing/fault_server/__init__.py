@@ -5,23 +5,33 @@ async with FaultServer([Status.rate_limited(0.5), Answer()]) as server:
 """
 
 from .exchange import Exchange
-from .faults import Answer, Cut, Fault, Garbage, Reset, Stall
-from .openai import OpenAIDialect
+from .faults import Answer, Cut, Dribble, Fault, KeepAlive, Stall
+from .floods import Flood
 from .records import SeenRequest
 from .refusals import Status, Throttle
+from .reply import Call, Reply, echo
 from .schedule import Phase, Phases, Schedule, Script
 from .server import FaultServer
+from .serving import serving
+from .wrong import ErrorEvent, Garbage, Hollow, Malformed, Reset, WrongLength
 
 __all__ = [
     "Answer",
+    "Call",
     "Cut",
+    "Dribble",
+    "ErrorEvent",
     "Exchange",
     "Fault",
     "FaultServer",
+    "Flood",
     "Garbage",
-    "OpenAIDialect",
+    "Hollow",
+    "KeepAlive",
+    "Malformed",
     "Phase",
     "Phases",
+    "Reply",
     "Reset",
     "Schedule",
     "Script",
@@ -29,4 +39,7 @@ __all__ = [
     "Stall",
     "Status",
     "Throttle",
+    "WrongLength",
+    "echo",
+    "serving",
 ]

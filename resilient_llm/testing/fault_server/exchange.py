@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from . import asked
+from .reply import Turn, reply_to
+from .shapes import refuse
+from .words import Facts
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .dialect import Dialect, Written
     from .faults import Fault
-    from .openai import OpenAIDialect
     from .records import SeenRequest
+    from .reply import Source
+    from .words import Reason
 
 LINGER_NOT = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends a RST."""
 
 JSON = "application/json"
-EVENTS = "text/event-stream"
 
 
 class ClientLeftError(ConnectionError):
@@ -30,16 +36,20 @@ class ClientLeftError(ConnectionError):
 
 @attrs.define(eq=False)
 class Exchange:
-    """A chat request that is being answered; what a fault has to work with.
+    """A request that is being answered; what a fault has to work with.
 
     Args:
         request: What was asked; takes note of what happens.
         dialect: How bodies are written.
+        model: The model that answers.
+        reply: What it answers.
         window: The context window in tokens, or None.
     """
 
     request: SeenRequest
-    dialect: OpenAIDialect
+    dialect: Dialect
+    model: str
+    reply: Source
     window: int | None
     _reader: asyncio.StreamReader = attrs.field(repr=False)
     _writer: asyncio.StreamWriter = attrs.field(repr=False)
@@ -48,16 +58,61 @@ class Exchange:
 
     async def play(self, fault: Fault) -> None:
         """Do what a fault says; one that begins an answer meets the window first."""
-        asked = self.dialect.asked_for(self.request.body)
-        too_long = self.window is not None and self.request.tokens + asked > self.window
-        if getattr(fault, "answers", False) and self.window is not None and too_long:
+        if getattr(fault, "answers", False) and self._is_too_long():
             self.request.fault = "overflow"
-            await self.respond(400, self.dialect.overflow(self.request.tokens, asked, self.window))
+            await self.refuse("context_length")
             return
         self.request.fault = str(fault)
         await fault.play(self)
 
+    def _is_too_long(self) -> bool:
+        body = self.request.body
+        if self.window is None or (self.dialect.truncates and body.get("truncate") is not False):
+            return False
+        return self.request.tokens + asked.asked_for(body) > self.window
+
+    # What a sound backend would say ...
+
+    def turn(self, source: Source | None = None) -> Turn:
+        """The request and the reply to it.
+
+        Args:
+            source: The reply, if it is not the server's.
+        """
+        request, tokens = self.request, self.request.tokens
+        seen = tokens if self.window is None else min(tokens, self.window)
+        reply = reply_to(request.body, self.reply if source is None else source)
+        return Turn(request.number, self.model, request.body, reply, seen)
+
+    def whole(self, source: Source | None = None) -> bytes:
+        """The body of an answer that comes whole."""
+        return self.dialect.whole(self.turn(source))
+
+    def written(self, source: Source | None = None) -> Written:
+        """An answer that is streamed."""
+        return self.dialect.stream(self.turn(source))
+
+    def refusal(self, reason: Reason | int, detail: str = "") -> tuple[int, bytes]:
+        """The status and the body with which this backend refuses."""
+        request = self.request
+        facts = Facts(
+            number=request.number,
+            model=str(request.body.get("model", "")),
+            tokens=request.tokens,
+            asked=asked.asked_for(request.body),
+            window=max(1, request.tokens // 2) if self.window is None else self.window,
+            detail=detail,
+        )
+        return refuse(self.dialect.backend, reason, facts)
+
     # Sending ...
+
+    async def refuse(
+        self, reason: Reason | int, headers: Mapping[str, str] | None = None, *, detail: str = ""
+    ) -> None:
+        """Refuse in the backend's words."""
+        status, body = self.refusal(reason, detail)
+        await self.respond(status, body, headers)
 
     async def respond(
         self,
@@ -74,21 +129,32 @@ class Exchange:
         await self.send(body)
 
     async def begin_stream(self) -> None:
-        """Send the head of a stream and its opening event, which brings no text."""
-        await self.head(200, {"content-type": EVENTS, "transfer-encoding": "chunked"})
-        await self.chunk(self.dialect.opening(self.request.number))
+        """Send the head of a stream and what opens it, which brings no content."""
+        await self.head(200, {"content-type": self.dialect.kind, "transfer-encoding": "chunked"})
+        await self.chunk(self.written().opening)
 
     async def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Send a head."""
-        phrase = responses.get(status, "Unknown")
-        fields = {"x-request-id": f"req-{self.request.number}", **headers}
-        lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields.items())]
+        fields = {self.dialect.id_header: f"req-{self.request.number}", **headers}
         self.request.status = status
-        await self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        await self.send(self.head_lines(status, fields.items()) + b"\r\n")
+
+    def head_lines(self, status: int, fields: Iterable[tuple[str, str]]) -> bytes:
+        """The lines of a head, without the empty one that ends it."""
+        lines = [
+            f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}",
+            *(f"{name}: {value}" for name, value in fields),
+        ]
+        return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
     async def chunk(self, data: bytes) -> None:
-        """Send one chunk of a chunked body; an empty one ends it."""
-        await self.send(b"%x\r\n%s\r\n" % (len(data), data))
+        """Send one chunk of a chunked body, if there is anything in it."""
+        if data:
+            await self.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    async def end_chunks(self) -> None:
+        """End a chunked body."""
+        await self.send(b"0\r\n\r\n")
 
     async def send(self, data: bytes) -> None:
         """Send bytes.
@@ -100,6 +166,10 @@ class Exchange:
             raise ClientLeftError
         self._writer.write(data)
         await self._writer.drain()
+
+    async def flush(self) -> None:
+        """Let a client in the same event loop read what was sent before more follows."""
+        await asyncio.sleep(0)
 
     # Waiting and breaking ...
 

@@ -1,140 +1,156 @@
-"""OpenAI's chat dialect, as a backend speaks it: answers, streams, errors, and a rough count of tokens."""
+"""OpenAI's dialect, which most local servers speak too: chats and embeddings."""
 
 from __future__ import annotations
 
-import json
-import re
+import base64
+import struct
 from typing import TYPE_CHECKING, Any
 
-import attrs
+from .asked import inputs, tokens
+from .dialect import Dialect, Written, encode, event
+from .reply import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-MESSAGE_OVERHEAD = 4
-BYTES_PER_TOKEN = 4
-QUOTED = 40
-_WORDS = re.compile(r"\s*\S+|\s+$")
+    from .asked import Body
+    from .reply import Turn
 
-
-def echo(body: Mapping[str, Any]) -> str:
-    """An answer that tells which request it belongs to: a sentence that ends in the newest message's beginning."""
-    return f"A sound backend writes this whole sentence as its answer to: {_newest(body)[:QUOTED]}"
+CREATED = 1_800_000_000
 
 
-def _newest(body: Mapping[str, Any]) -> str:
-    messages = body.get("messages") or [{}]
-    return _text(messages[-1].get("content"))
+class OpenAIChat(Dialect):
+    """`/v1/chat/completions`; functions of the old kind are called if they are offered."""
 
+    def whole(self, turn: Turn) -> bytes:
+        """A completion."""
+        reply = turn.reply
+        message: dict[str, object] = {"role": "assistant", "content": reply.text}
+        if reply.reasoning:
+            message["reasoning_content"] = reply.reasoning
+        if reply.calls:
+            message["content"] = reply.text or None
+            message |= _legacy(turn) if _is_legacy(turn) else {"tool_calls": _calls(turn)}
+        choice = {"index": 0, "message": message, "finish_reason": _stop(turn)}
+        return encode({**_head(turn, "chat.completion"), "choices": [choice], "usage": usage(turn)})
 
-def _text(content: object) -> str:
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
+    def hollow(self, turn: Turn) -> bytes:
+        """A completion without choices."""
+        return encode({**_head(turn, "chat.completion"), "choices": [], "usage": usage(turn)})
 
-
-@attrs.frozen(kw_only=True)
-class OpenAIDialect:
-    """How bodies are read and written.
-
-    Args:
-        model: The model that is offered and that answers.
-        reply: The answer's text, or a function of the request's body that gives it.
-    """
-
-    model: str = "fault-model"
-    reply: str | Callable[[Mapping[str, Any]], str] = echo
-
-    def text(self, body: Mapping[str, Any]) -> str:
-        """The answer to a request."""
-        return self.reply(body) if callable(self.reply) else self.reply
-
-    def count(self, body: Mapping[str, Any]) -> int:
-        """A request's size: a token for each four bytes of text begun, and four for each message."""
-        messages = body.get("messages") or ()
-        return sum(MESSAGE_OVERHEAD + _tokens(_text(message.get("content"))) for message in messages)
-
-    def asked_for(self, body: Mapping[str, Any]) -> int:
-        """The tokens asked for as answer, which the window must hold too."""
-        asked = body.get("max_completion_tokens") or body.get("max_tokens") or 0
-        return asked if isinstance(asked, int) else 0
-
-    # Answers ...
-
-    def whole(self, body: Mapping[str, Any], number: int) -> bytes:
-        """An answer that comes whole."""
-        text = self.text(body)
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop",
-        }
-        head = self._head(number, "chat.completion")
-        return _encode({**head, "choices": [choice], "usage": self._usage(body, text)})
-
-    def opening(self, number: int) -> bytes:
-        """The event that opens a stream: a role and no content."""
-        return self._chunk(number, {"role": "assistant", "content": ""})
-
-    def pieces(self, body: Mapping[str, Any], number: int) -> Iterator[bytes]:
-        """The events that bring the text, a word each."""
-        for piece in _WORDS.findall(self.text(body)):
-            yield self._chunk(number, {"content": piece})
-
-    def closing(self, body: Mapping[str, Any], number: int) -> bytes:
-        """The events that end a stream: the finish reason, the usage if asked for, the end marker."""
-        events = self._chunk(number, {}, "stop")
-        if (body.get("stream_options") or {}).get("include_usage"):
-            head = self._head(number, "chat.completion.chunk")
-            events += _event({**head, "choices": [], "usage": self._usage(body, self.text(body))})
-        return events + b"data: [DONE]\n\n"
-
-    def models(self, window: int | None) -> bytes:
-        """The list of models."""
-        entry: dict[str, object] = {"id": self.model, "object": "model", "owned_by": "resilient_llm"}
-        if window is not None:
-            entry["context_length"] = window
-        return _encode({"object": "list", "data": [entry]})
-
-    # Errors ...
-
-    def error(self, message: str, *, kind: str, code: str | None = None) -> bytes:
-        """The body of an error."""
-        return _encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
-
-    def overflow(self, tokens: int, asked: int, window: int) -> bytes:
-        """The body of a refusal for size."""
-        size = f"you requested {tokens + asked} tokens ({tokens} in the messages, {asked} in the completion)"
-        if not asked:
-            size = f"your messages resulted in {tokens} tokens"
-        message = f"This model's maximum context length is {window} tokens. However, {size}. Please reduce the length"
-        return self.error(
-            f"{message} of the messages.", kind="invalid_request_error", code="context_length_exceeded"
+    def stream(self, turn: Turn) -> Written:
+        """Chunks: a role and no content; thoughts, words, calls; the finish reason; the usage if asked for."""
+        with_usage = bool((turn.body.get("stream_options") or {}).get("include_usage"))
+        head = _head(turn, "chat.completion.chunk") | ({"usage": None} if with_usage else {})
+        finish = _chunk(head, {}, _stop(turn))
+        if with_usage:
+            finish += event({**head, "choices": [], "usage": usage(turn)})
+        return Written(
+            opening=_chunk(head, {"role": "assistant", "content": ""}),
+            pieces=[_chunk(head, delta) for delta in _deltas(turn)],
+            finish=finish,
+            end=b"data: [DONE]\n\n",
         )
 
-    def _head(self, number: int, kind: str) -> dict[str, object]:
-        return {"id": f"chatcmpl-{number}", "object": kind, "created": 1_800_000_000, "model": self.model}
-
-    def _chunk(self, number: int, delta: Mapping[str, object], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return _event({**self._head(number, "chat.completion.chunk"), "choices": [choice]})
-
-    def _usage(self, body: Mapping[str, Any], text: str) -> dict[str, int]:
-        prompt, completion = self.count(body), _tokens(text)
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
+    def error_event(self, error: bytes) -> bytes:
+        """A chunk that is an error."""
+        return b"data: " + error + b"\n\n"
 
 
-def _tokens(text: str) -> int:
-    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+class OpenAIEmbeddings(Dialect):
+    """`/v1/embeddings`, as lists or as base64."""
+
+    def streams(self, body: Body) -> bool:
+        """Never."""
+        del body
+        return False
+
+    def count(self, body: Body) -> int:
+        """The texts' size."""
+        return sum(map(tokens, inputs(body)))
+
+    def whole(self, turn: Turn) -> bytes:
+        """The vectors."""
+        vectors = turn.vectors(inputs(turn.body), turn.body.get("dimensions"))
+        packed = turn.body.get("encoding_format") == "base64"
+        data: list[dict[str, object]] = [
+            {"object": "embedding", "index": index, "embedding": _pack(vector) if packed else list(vector)}
+            for index, vector in enumerate(vectors)
+        ]
+        return self._list(turn, data)
+
+    def hollow(self, turn: Turn) -> bytes:
+        """No vectors."""
+        return self._list(turn, [])
+
+    def _list(self, turn: Turn, data: list[dict[str, object]]) -> bytes:
+        size = {"prompt_tokens": turn.prompt_tokens, "total_tokens": turn.prompt_tokens}
+        return encode({"object": "list", "data": data, "model": turn.model, "usage": size})
 
 
-def _encode(value: object) -> bytes:
-    return json.dumps(value).encode()
+def usage(turn: Turn) -> dict[str, object]:
+    """The usage of a chat."""
+    told = turn.usage
+    counts: dict[str, object] = {
+        "prompt_tokens": told.prompt_tokens,
+        "completion_tokens": told.completion_tokens,
+        "total_tokens": told.total_tokens,
+    }
+    if told.cached_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": told.cached_tokens}
+    if told.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": told.reasoning_tokens}
+    return counts
 
 
-def _event(value: object) -> bytes:
-    return b"data: " + _encode(value) + b"\n\n"
+def _head(turn: Turn, kind: str) -> dict[str, object]:
+    return {"id": f"chatcmpl-{turn.number}", "object": kind, "created": CREATED, "model": turn.model}
+
+
+def _chunk(
+    head: Mapping[str, object], delta: Mapping[str, object], finish_reason: str | None = None
+) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return event({**head, "choices": [choice]})
+
+
+def _deltas(turn: Turn) -> Iterator[Mapping[str, Any]]:
+    reply = turn.reply
+    for word in words(reply.reasoning):
+        yield {"reasoning_content": word}
+    for word in words(reply.text):
+        yield {"content": word}
+    if _is_legacy(turn):
+        call = reply.calls[0]
+        yield {"function_call": {"name": call.name, "arguments": ""}}
+        yield from ({"function_call": {"arguments": piece}} for piece in call.fragments)
+        return
+    for index, call in enumerate(reply.calls):
+        function = {"name": call.name, "arguments": ""}
+        yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]}
+        for piece in call.fragments:
+            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+
+def _calls(turn: Turn) -> list[dict[str, Any]]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.text}}
+        for call in turn.reply.calls
+    ]
+
+
+def _is_legacy(turn: Turn) -> bool:
+    return bool(turn.reply.calls and turn.body.get("functions"))
+
+
+def _legacy(turn: Turn) -> dict[str, Any]:
+    call = turn.reply.calls[0]
+    return {"function_call": {"name": call.name, "arguments": call.text}}
+
+
+def _stop(turn: Turn) -> str:
+    return "function_call" if _is_legacy(turn) and turn.stop == "tool_calls" else turn.stop
+
+
+def _pack(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

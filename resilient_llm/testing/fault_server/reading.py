@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+MALFORMED = (ValueError, AttributeError, TypeError)
+"""What reading a body that is none of the dialect raises."""
 END_OF_HEAD = b"\r\n\r\n"
 END_OF_LINE = b"\r\n"
 
@@ -25,8 +28,9 @@ class Incoming:
 
     @property
     def route(self) -> tuple[str, str]:
-        """The method, and the path below `/v1`."""
-        return self.method, self.target.partition("?")[0].removeprefix("/v1").strip("/")
+        """The method, and the path; one that is neither below `/v1` nor below `/api` is taken as below `/v1`."""
+        path = "/" + self.target.partition("?")[0].strip("/")
+        return self.method, path if path.startswith(("/v1/", "/api/")) else f"/v1{path}"
 
 
 async def read_request(reader: asyncio.StreamReader) -> Incoming:
@@ -57,3 +61,17 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -
         await reader.readexactly(len(END_OF_LINE))
     await reader.readuntil(END_OF_LINE)
     return body
+
+
+def json_object(body: bytes) -> dict[str, object]:
+    """Read a body.
+
+    Raises:
+        ValueError: It is no JSON.
+        TypeError: It is no object.
+    """
+    value = json.loads(body)
+    if not isinstance(value, dict):
+        msg = "no JSON object"
+        raise TypeError(msg)
+    return value

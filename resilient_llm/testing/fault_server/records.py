@@ -15,7 +15,7 @@ Ending: TypeAlias = Literal["completed", "reset", "cut", "left"]
 
 @attrs.define(eq=False)
 class SeenRequest:
-    """A chat request that the server saw.
+    """A request to a model that the server saw.
 
     Args:
         number: 1 for the first.
@@ -23,6 +23,8 @@ class SeenRequest:
         connection: Which connection it came by; 1 for the first.
         headers: Its headers, names in lower case.
         body: Its decoded body.
+        path: What was asked: `/v1/chat/completions`, `/v1/messages`, `/api/chat`, ...
+        stream: Was a stream asked for?
         tokens: Its size as the server counts.
         fault: What the server was told to do, in words.
         status: The status of the answer, or None if no head was sent.
@@ -35,13 +37,10 @@ class SeenRequest:
     connection: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: Mapping[str, Any] = attrs.field(repr=False)
+    path: str = ""
+    stream: bool = False
     tokens: int = 0
     fault: str = ""
     status: int | None = None
     ending: Ending | None = None
     ended: float | None = None
-
-    @property
-    def stream(self) -> bool:
-        """Was a stream asked for?"""
-        return bool(self.body.get("stream"))

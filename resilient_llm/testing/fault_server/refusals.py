@@ -12,65 +12,63 @@ import attrs
 from resilient_llm.validators import non_negative, positive
 
 from .faults import Answer, Fault
+from .words import status_of
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .words import Reason
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Status:
     """Refuse with a status.
 
     Args:
-        status: The status.
-        body: Bytes or text as they are, a mapping as JSON.
+        status: The status; or a reason, for the status and the words that the backend has for it.
+        body: Bytes or text as they are, a mapping as JSON; None: what the backend says with this status.
         headers: More headers.
         latency: Seconds to the head.
     """
 
-    status: int
-    body: bytes | str | Mapping[str, object] = b""
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    latency: float = attrs.field(default=0.0, validator=non_negative)
+    status: int | Reason
+    body: bytes | str | Mapping[str, object] | None = attrs.field(default=None, kw_only=True)
+    headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    latency: float = attrs.field(default=0.0, validator=non_negative, kw_only=True)
 
     @classmethod
     def rate_limited(cls, retry_after: float | None = None, *, latency: float = 0.0) -> Self:
         """Refuse with 429, and say when to come back: in whole seconds, and exactly in `retry-after-ms`."""
         headers = {} if retry_after is None else _come_back(retry_after)
-        error = _error("Rate limit reached for requests", "requests", "rate_limit_exceeded")
-        return cls(status=429, body=error, headers=headers, latency=latency)
+        return cls("rate_limited", headers=headers, latency=latency)
 
     @classmethod
     def overloaded(cls, *, latency: float = 0.0) -> Self:
-        """Refuse with 503: too many others."""
-        error = _error("The engine is currently overloaded, please try again later", "server_error")
-        return cls(status=503, body=error, latency=latency)
+        """Refuse with 503, or Anthropic's 529: too many others."""
+        return cls("overloaded", latency=latency)
 
     @classmethod
     def failed(cls, *, latency: float = 0.0) -> Self:
         """Fail with 500."""
-        error = _error("The server had an error while processing your request", "server_error")
-        return cls(status=500, body=error, latency=latency)
+        return cls("failed", latency=latency)
 
     def __str__(self) -> str:
-        """The status."""
-        return str(self.status)
+        """The status; OpenAI's, if a reason was given."""
+        return str(self.status if isinstance(self.status, int) else status_of(self.status))
 
     async def play(self, exchange: Exchange, /) -> None:
         """Refuse."""
+        status, own = exchange.refusal(self.status)
         body = self.body
         if isinstance(body, Mapping):
             body = json.dumps(dict(body))
+        elif body is None:
+            body = own
         await exchange.pause(self.latency)
-        await exchange.respond(self.status, body.encode() if isinstance(body, str) else body, self.headers)
+        await exchange.respond(status, body.encode() if isinstance(body, str) else body, self.headers)
 
 
 def _come_back(seconds: float) -> dict[str, str]:
     return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
-
-
-def _error(message: str, kind: str, code: str | None = None) -> dict[str, object]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 @attrs.frozen(kw_only=True)

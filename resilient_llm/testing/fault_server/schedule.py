@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeAlias, cast
 
 import attrs
 
@@ -11,14 +12,10 @@ from resilient_llm.validators import positive
 
 from .faults import Answer, Fault
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 Share: TypeAlias = tuple[float, Fault]
 """A fault and the share of requests that meet it, from 0 to 1."""
 
 
-@runtime_checkable
 class Schedule(Protocol):
     """Says what happens to each request."""
 
@@ -121,3 +118,12 @@ class Phases:
         if phase is None:
             return Answer()
         return phase.pick(random.Random(f"{self.seed}:{number}").random())  # noqa: S311 - repeatable on purpose
+
+
+def as_schedule(given: Schedule | Fault | Sequence[Schedule | Fault] | None) -> Schedule:
+    """What was given, as a schedule: None means that all is well, and what can be played is a fault."""
+    if given is None:
+        return Script([Answer()])
+    if isinstance(given, Sequence):
+        return as_schedule(given[0]) if len(given) == 1 else Script(cast("Sequence[Fault]", given))
+    return Script([cast("Fault", given)]) if hasattr(given, "play") else given

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypedDict
 
+from .dialect import Dialect
 from .exchange import Exchange
-from .faults import Answer, Fault
-from .openai import OpenAIDialect
-from .reading import Incoming, read_request
+from .listings import Asked
+from .reading import MALFORMED, Incoming, json_object, read_request
 from .records import SeenRequest
-from .schedule import Schedule, Script
+from .reply import echo
+from .routes import LISTINGS, backend_of, dialects
+from .schedule import as_schedule
+from .shapes import refuse
+from .words import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
     from types import TracebackType
+
+    from .faults import Fault
+    from .listings import Listing
+    from .reply import Source
+    from .schedule import Schedule
+    from .words import Backend
 
 BROKEN = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
-class FaultServer:
-    """A real HTTP server on the loopback interface that speaks OpenAI's chat dialect and fails as told.
+class ServerOptions(TypedDict, total=False):
+    """The options of `FaultServer` beside its schedule."""
 
-    Chat requests, whole or streamed, meet the schedule's faults; the list of models is always answered. Keeps
+    reply: Source
+    model: str
+    window: int | None
+    backend: Backend
+
+
+class FaultServer:
+    """A real HTTP server on the loopback interface that speaks the dialects of all backends and fails as told.
+
+    The path says which dialect: OpenAI's chats (`/v1/chat/completions`), responses and embeddings, Anthropic's
+    messages (`/v1/messages`), Ollama's chats, completions and embeddings (`/api/chat`, ...), whole or streamed.
+    These requests meet the schedule's faults; lists of models and counts of tokens are always answered. Keeps
     connections open as servers do. Request pipelining and TLS are not supported.
 
         async with FaultServer([Status.rate_limited(0.5), Answer()]) as server:
@@ -38,9 +57,11 @@ class FaultServer:
     Args:
         schedule: A fault for all requests; or several, one for each request and the last for all that follow; or
             a `Schedule`.
-        dialect: Model and answers.
+        reply: What the model says: a text, a `Reply`, or a function of the request's body that gives either.
+        model: The model that is offered and that answers.
         window: The context window in tokens: longer requests are refused as a backend refuses them, with the
-            numbers. None: no limit.
+            numbers; Ollama counts no more than fit. None: no limit.
+        backend: Whose words refusals in OpenAI's dialect are in: `openai`, `llamacpp`, `lmstudio` or `vllm`.
 
     Raises:
         Exception: On leaving, what a fault or a reply of your own raised.
@@ -50,16 +71,22 @@ class FaultServer:
         self,
         schedule: Schedule | Fault | Sequence[Fault] | None = None,
         *,
-        dialect: OpenAIDialect | None = None,
+        reply: Source = echo,
+        model: str = "fault-model",
         window: int | None = None,
+        backend: Backend = "openai",
     ) -> None:
         self.requests: list[SeenRequest] = []
         self.connections = 0
-        self._schedule = _schedule(schedule)
-        self._dialect = dialect or OpenAIDialect()
+        self._schedule = as_schedule(schedule)
+        self._reply = reply
+        self._model = model
         self._window = window
+        self._backend: Backend = backend
+        self._dialects = dialects(backend)
         self._tasks: set[asyncio.Task[None]] = set()
         self._began = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
         self._crash: Exception | None = None
 
@@ -69,8 +96,8 @@ class FaultServer:
         return f"<FaultServer {where}, {len(self.requests)} requests, {self.connections} connections>"
 
     @property
-    def base_url(self) -> str:
-        """Where it is, with `/v1`.
+    def url(self) -> str:
+        """Where it is for clients of Anthropic and Ollama: the root.
 
         Raises:
             RuntimeError: The server is not running.
@@ -78,7 +105,12 @@ class FaultServer:
         if self._server is None:
             msg = "the server is not running: enter it with `async with`"
             raise RuntimeError(msg)
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    @property
+    def base_url(self) -> str:
+        """Where it is for clients of OpenAI and compatible servers: with `/v1`."""
+        return f"{self.url}/v1"
 
     @property
     def open_connections(self) -> int:
@@ -87,16 +119,23 @@ class FaultServer:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the schedule began."""
-        return asyncio.get_running_loop().time() - self._began
+        """Seconds since the schedule began. From any thread."""
+        return 0.0 if self._loop is None else self._loop.time() - self._began
 
-    def begin(self) -> None:
-        """Let the schedule begin now, and forget what was seen; it begins with the server otherwise."""
-        self._began = asyncio.get_running_loop().time()
+    def begin(self, *faults: Schedule | Fault) -> None:
+        """Let the schedule begin now, and forget what was seen; it begins with the server otherwise.
+
+        Args:
+            faults: A new schedule: one fault for each request and the last for all that follow, or a `Schedule`.
+        """
+        if faults:
+            self._schedule = as_schedule(faults)
+        self._began = self._loop.time() if self._loop else 0.0
         self.requests.clear()
 
     async def __aenter__(self) -> Self:
         """Listen, on a free port."""
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.begin()
         return self
@@ -139,17 +178,28 @@ class FaultServer:
         self, incoming: Incoming, connection: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Answer a request. True if the connection can take another one."""
-        seen = SeenRequest(len(self.requests) + 1, self.elapsed, connection, incoming.headers, {})
-        exchange = Exchange(seen, self._dialect, self._window, reader, writer)
-        if incoming.route == ("POST", "chat/completions"):
+        path = incoming.route[1]
+        seen = SeenRequest(len(self.requests) + 1, self.elapsed, connection, incoming.headers, {}, path)
+        dialect = self._dialects.get(incoming.route) or Dialect(backend_of(path, self._backend))
+        exchange = Exchange(seen, dialect, self._model, self._reply, self._window, reader, writer)
+        if incoming.route in self._dialects:
             self.requests.append(seen)
-            await self._noted(self._chat(exchange, incoming.body), seen)
-        elif incoming.route == ("GET", "models"):
-            await exchange.respond(200, self._dialect.models(self._window))
+            await self._noted(self._meet(exchange, incoming), seen)
+        elif listing := LISTINGS.get(incoming.route):
+            await exchange.respond(*self._listed(listing, incoming))
         else:
-            error = self._dialect.error(f"Invalid URL ({incoming.target})", kind="invalid_request_error")
-            await exchange.respond(404, error)
+            detail = f"Invalid URL ({incoming.method} {path})"
+            _, body = exchange.refusal("malformed", detail)
+            await exchange.respond(404, body)
         return not exchange.broken and incoming.headers.get("connection", "").lower() != "close"
+
+    def _listed(self, listing: Listing, incoming: Incoming) -> tuple[int, bytes]:
+        try:
+            body = json_object(incoming.body or b"{}")
+            return listing(Asked(self._model, self._window, incoming.headers, body))
+        except MALFORMED:
+            backend = backend_of(incoming.route[1], self._backend)
+            return refuse(backend, "malformed", Facts(detail="The body is malformed"))
 
     async def _noted(self, answering: Awaitable[None], seen: SeenRequest) -> None:
         """Answer, and take note of how it ended."""
@@ -166,32 +216,17 @@ class FaultServer:
         finally:
             seen.ended = self.elapsed
 
-    async def _chat(self, exchange: Exchange, body: bytes) -> None:
-        seen = exchange.request
+    async def _meet(self, exchange: Exchange, incoming: Incoming) -> None:
+        seen, dialect = exchange.request, exchange.dialect
         try:
-            seen.body = _object(body)
-            seen.tokens = self._dialect.count(seen.body)
-        except (ValueError, AttributeError, TypeError):
+            seen.body = json_object(incoming.body)
+            seen.tokens = dialect.count(seen.body)
+            seen.stream = dialect.streams(seen.body)
+            complaint = dialect.complaint(seen.body, incoming.headers)
+        except MALFORMED:
+            complaint = "The body is malformed"
+        if complaint:
             seen.fault = "malformed"
-            error = self._dialect.error("The body is no chat request", kind="invalid_request_error")
-            await exchange.respond(400, error)
+            await exchange.refuse("malformed", detail=complaint)
         else:
             await exchange.play(self._schedule.fault(seen.number, seen.at))
-
-
-def _object(body: bytes) -> dict[str, object]:
-    value = json.loads(body)
-    if not isinstance(value, dict):
-        msg = "no JSON object"
-        raise TypeError(msg)
-    return value
-
-
-def _schedule(schedule: Schedule | Fault | Sequence[Fault] | None) -> Schedule:
-    if schedule is None:
-        return Script([Answer()])
-    if isinstance(schedule, Sequence):
-        return Script(schedule)
-    if isinstance(schedule, Schedule):
-        return schedule
-    return Script([schedule])
