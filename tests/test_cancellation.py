@@ -19,6 +19,7 @@ from resilient_llm.middleware import (
     ErrorClassifier,
     Logging,
     Retry,
+    StreamRecovery,
     TokenBudget,
 )
 from resilient_llm.models import Request
@@ -39,6 +40,7 @@ STACKS: dict[str, Callable[[FakeClock], list[Middleware]]] = {
     "deadline": lambda clock: [Deadline(600, clock=clock)],
     "token budget": lambda clock: [TokenBudget(context_window=1000)],
     "retry": lambda clock: [Retry(clock=clock)],
+    "recovery": lambda clock: [StreamRecovery("restart"), Retry(clock=clock)],
     "breaker": lambda clock: [CircuitBreaker(clock=clock)],
     "peek and breaker": lambda clock: [(breaker := CircuitBreaker(clock=clock)).peek, breaker],
     "attempt timeout": lambda clock: [AttemptTimeout(clock=clock)],

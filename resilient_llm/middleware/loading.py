@@ -6,6 +6,7 @@ The rules of this file:
   joins its line before anything is sent.
 - The first in line asks when the time has come, and leaves the line for it; refused again, it joins at the end.
   So a caller that is cancelled, or gives up, takes nothing along: the next one is first.
+- A refusal after which nobody asked again in time is forgotten: who left has taken the interest along.
 - An answer on its way keeps nobody from asking a second later: that it is not refused at once may mean that the
   model is there.
 """
@@ -74,7 +75,7 @@ class LoadingModels:
         Returns:
             The refusal that stands when the patience has ended; None if the model may be asked.
         """
-        model = self.models.get(name)
+        model = self._known(name)
         if model is None or (error := model.error) is None:
             return None
         with model.line.join() as place:
@@ -88,6 +89,14 @@ class LoadingModels:
                 end = min(until, model.again) if place.first else until
                 await place.wait(end - now)
         return None
+
+    def _known(self, name: str) -> _Model | None:
+        with self._lock:
+            model = self.models.get(name)
+            if model and not len(model.line) and self._clock.monotonic() >= model.again + LOADING_POLL:
+                del self.models[name]
+                return None
+        return model
 
     def _claim(self, model: _Model, now: float) -> bool:
         with self._lock:
