@@ -12,6 +12,7 @@ from multidict import istr
 from resilient_llm.errors import ModelAuthError, ModelInvalidRequestError
 from resilient_llm.models import Request
 from resilient_llm.wire.anthropic import (
+    VERSION,
     ChatStreamDecoder,
     decode_chat,
     decode_count,
@@ -23,6 +24,7 @@ from resilient_llm.wire.anthropic import (
 )
 
 from .backend import BackendTransport
+from .http import LOCAL_KEEPALIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from .selection import Kind
 
 DEFAULT_URL: Final = "https://api.anthropic.com"
-VERSION: Final = "2023-06-01"
+HOST: Final = "api.anthropic.com"
 PAGE: Final = "1000"
 MAX_PAGES: Final = 20
 NO_PREFILL: Final = frozenset({"thinking", "reasoning_effort", "response_format", "output_config"})
@@ -58,7 +60,8 @@ class AnthropicTransport(BackendTransport):
             `ANTHROPIC_AUTH_TOKEN`, if there is no key either.
         base_url: The server's root; a `/v1` at its end is tolerated. Default: `ANTHROPIC_BASE_URL`, else
             `https://api.anthropic.com`.
-        version: The version of the API, sent as `anthropic-version`.
+        version: The version of the API, sent as `anthropic-version`. From `2026-10-21` on there is no sampling:
+            `temperature` and its kin are left out.
         beta: Names of beta features, sent as `anthropic-beta`.
         auto_select: Choose a model from the list if none is named; at Anthropic itself one must be.
 
@@ -87,28 +90,25 @@ class AnthropicTransport(BackendTransport):
         auto_select: bool = True,
         **options: Unpack[HTTPOptions],
     ) -> None:
-        if api_key and auth_token:
-            msg = "api_key and auth_token exclude each other: give one"
-            raise TypeError(msg)
-        key = api_key or (None if auth_token else os.environ.get("ANTHROPIC_API_KEY", "").strip())
-        token = auth_token or (None if key else os.environ.get("ANTHROPIC_AUTH_TOKEN", "").strip())
-        if not key and not token:
-            msg = "no API key: pass api_key= or set ANTHROPIC_API_KEY"
-            raise ModelAuthError(msg, backend=name)
+        key, token = _credentials(api_key, auth_token, name)
         if token:
             self.key_header, self.key_format = hdrs.AUTHORIZATION, "Bearer {}"
         own = {"anthropic-version": version}
         if beta:
             own["anthropic-beta"] = beta if isinstance(beta, str) else ",".join(beta)
         options["headers"] = own | dict(options.get("headers") or {})
+        base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_URL
+        if HOST not in base_url:
+            self.keepalive = LOCAL_KEEPALIVE
         super().__init__(
-            base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_URL,
+            base_url,
             name=name,
             model=model,
             api_key=key or token,
             auto_select=auto_select,
             **options,
         )
+        self._version = version
         self._address = attrs.evolve(self._address, base=self._address.root)
         self._chat_url = self._address.join("v1/messages")
         self._count_url = self._address.join("v1/messages/count_tokens")
@@ -153,7 +153,7 @@ class AnthropicTransport(BackendTransport):
         raise ModelInvalidRequestError(msg, backend=self.name, model=request.model or None)
 
     def _encode_chat(self, request: Request) -> bytes:
-        return encode_chat(request)
+        return encode_chat(request, self._version)
 
     def _decode_chat(self, request: Request, body: bytes) -> ChatAnswer:
         return decode_chat(body, legacy=is_legacy(request.params))
@@ -164,7 +164,22 @@ class AnthropicTransport(BackendTransport):
         return decoder
 
     async def _with_model(self, request: Request, kind: Kind) -> Request:
-        if not self.model and self._address.base.host == "api.anthropic.com":
+        if not self.model and self._address.base.host == HOST:
             msg = f"{self.name} needs a model's name: pass model="
             raise ModelInvalidRequestError(msg, backend=self.name)
         return await super()._with_model(request, kind)
+
+
+def _credentials(key: ApiKey | None, token: ApiKey | None, name: str) -> tuple[ApiKey | None, ApiKey | None]:
+    """The key or the token, whichever is given, else found in the environment; never both."""
+    if key and token:
+        msg = "api_key and auth_token exclude each other: give one"
+        raise TypeError(msg)
+    if not token:
+        key = key or os.environ.get("ANTHROPIC_API_KEY", "").strip()
+    if not key:
+        token = token or os.environ.get("ANTHROPIC_AUTH_TOKEN", "").strip()
+    if not key and not token:
+        msg = "no API key: pass api_key= or set ANTHROPIC_API_KEY"
+        raise ModelAuthError(msg, backend=name)
+    return key, token

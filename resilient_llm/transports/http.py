@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 USER_AGENT: Final = "resilient-llm"
+LOCAL_KEEPALIVE: Final = 4.0
+"""Seconds. Uvicorn, Node and cpp-httplib close idle connections after 5."""
 
 
 class HTTPOptions(TypedDict, total=False):
@@ -70,7 +72,7 @@ class HTTPTransport:
     start_hint: ClassVar[str] = ""
     """What to start if nothing answers."""
     default_path: ClassVar[str] = ""
-    keepalive: ClassVar[float] = 15.0
+    keepalive: float = 15.0
     """Seconds for which an idle connection is kept; must be less than the server's."""
     key_header: str = hdrs.AUTHORIZATION
     key_format: str = "Bearer {}"

@@ -17,6 +17,7 @@ from resilient_llm.wire.openai import (
 )
 
 from .backend import END, BackendTransport
+from .http import LOCAL_KEEPALIVE
 
 if TYPE_CHECKING:
     from resilient_llm.models import Extensions, ModelInfo, Request
@@ -43,7 +44,7 @@ class OpenAICompatibleTransport(BackendTransport):
 
     label = "OpenAI-compatible"
     default_path = "/v1"
-    keepalive = 4.0  # uvicorn, Node and cpp-httplib close idle connections after 5 s
+    keepalive = LOCAL_KEEPALIVE
 
     def __init__(
         self,

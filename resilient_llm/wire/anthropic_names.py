@@ -11,6 +11,8 @@ from typing import Final
 
 NUMBERED: Final = re.compile(r"claude-(?:[a-z]+-)*(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
 NEWEST: Final = (99, 0)
+VERSION: Final = "2023-06-01"
+"""The version of the API whose options are all here. `2026-10-21` is the next one, and has no sampling any more."""
 
 
 def version_of(model: str) -> tuple[int, int] | None:
@@ -28,10 +30,10 @@ def honours_prefill(model: str) -> bool:
     return version is not None and version < (4, 6)
 
 
-def takes_sampling(model: str) -> bool:
-    """Does it accept `temperature`, `top_p` and `top_k`? Claude does before 4.7."""
+def takes_sampling(model: str, api_version: str = VERSION) -> bool:
+    """Does it accept `temperature`, `top_p` and `top_k`? Claude does before 4.7, in the first version of the API."""
     version = version_of(model)
-    return version is None or version < (4, 7)
+    return api_version <= VERSION and (version is None or version < (4, 7))
 
 
 def takes_both(model: str) -> bool:

@@ -14,7 +14,7 @@ from resilient_llm.errors import ModelInvalidRequestError
 
 from .anthropic_content import Block, encode_content
 from .anthropic_messages import encode_messages
-from .anthropic_names import takes_both, takes_effort, takes_sampling, thinks
+from .anthropic_names import VERSION, takes_both, takes_effort, takes_sampling, thinks
 from .anthropic_tools import encode_choice, encode_tools, forces
 from .openai_request import check_chat, encode_body
 from .payload import object_of
@@ -62,8 +62,12 @@ def is_legacy(params: Mapping[str, Any]) -> bool:
     return bool(params.get("functions")) and not params.get("tools")
 
 
-def chat_body(request: Request) -> dict[str, Any]:
+def chat_body(request: Request, version: str = VERSION) -> dict[str, Any]:
     """The body of a chat request, before it is encoded. The extension `body` is merged last, as it is.
+
+    Args:
+        request: What is asked, in OpenAI's shape.
+        version: The version of the API.
 
     Raises:
         ModelInvalidRequestError: There are no messages, more than one choice is asked for, or a message or a tool
@@ -86,20 +90,20 @@ def chat_body(request: Request) -> dict[str, Any]:
     _thinking(body, given, request.model)
     _output(body, given.get("response_format"))
     _names(body, given)
-    _sampling(body, request.model)
+    _sampling(body, request.model, version)
     body["stream"] = request.stream
     body.update(request.extensions.get("body") or {})
     return body
 
 
-def encode_chat(request: Request) -> bytes:
+def encode_chat(request: Request, version: str = VERSION) -> bytes:
     """The body of a chat request; see `chat_body`.
 
     Raises:
         ModelInvalidRequestError: As of `chat_body`; or a parameter cannot be written as JSON: it is named.
     """
     try:
-        return encode_body(chat_body(request))
+        return encode_body(chat_body(request, version))
     except ModelInvalidRequestError:
         encode_body({"messages": request.messages, **request.params})  # names the culprit as the caller does
         raise
@@ -194,11 +198,11 @@ def _names(body: dict[str, Any], given: Mapping[str, Any]) -> None:
         body["service_tier"] = tier
 
 
-def _sampling(body: dict[str, Any], model: str) -> None:
+def _sampling(body: dict[str, Any], model: str, version: str) -> None:
     """Sampling as far as the model takes it; a model that thinks takes none."""
     thinks_now = object_of(body.get("thinking")).get("type", "disabled") != "disabled"
     for name in SAMPLING:
-        if thinks_now or not takes_sampling(model) or body.get(name) is None:
+        if thinks_now or not takes_sampling(model, version) or body.get(name) is None:
             body.pop(name, None)
     temperature = body.get("temperature")
     if isinstance(temperature, int | float) and temperature > 1:

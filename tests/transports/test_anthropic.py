@@ -75,11 +75,13 @@ async def test_every_request_says_key_and_version(serve, transport):
     """The key has a header of its own; features in trial are named."""
     server = await serve(fine)
     await transport(server)(CHAT)
-    await transport(server, version="2099-01-01", beta=["a", "b"], headers={"x-own": "1"})(CHAT)
+    warm = attrs.evolve(CHAT, params={"temperature": 1})
+    await transport(server, version="2099-01-01", beta=["a", "b"], headers={"x-own": "1"})(warm)
     first, second = (request.headers for request in server.requests)
     assert (first["x-api-key"], first["anthropic-version"]) == ("sk-ant-1", "2023-06-01")
     assert "authorization" not in first
     assert "anthropic-beta" not in first
+    assert "temperature" not in server.requests[1].json
     assert (second["anthropic-version"], second["anthropic-beta"], second["x-own"]) == (
         "2099-01-01",
         "a,b",

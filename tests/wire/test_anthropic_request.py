@@ -98,6 +98,13 @@ def test_sampling_as_far_as_the_model_takes_it(model: str, given: Any, expected:
     assert got == (given if expected is None else expected)
 
 
+def test_later_versions_of_the_api_have_no_sampling():
+    """Not for any model, not even by its default."""
+    request = Request(messages=HI, model=OLD, params={"temperature": 1, "top_p": 1})
+    assert "temperature" not in json.loads(encode_chat(request, "2026-10-21"))
+    assert "temperature" in json.loads(encode_chat(request, "2023-06-01"))
+
+
 # Tools ...
 
 
