@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import attrs
 
@@ -155,13 +155,19 @@ class AsyncClient:
         """The models that the backend offers."""
         return cast("list[ModelInfo]", await (await self.send(Request("models"))).result())
 
-    async def count_tokens(self, prompt: str | Sequence[Message], *, model: str | None = None) -> int:
+    async def count_tokens(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> int:
         """The tokens of a text or a conversation: by the backend's own tokenizer, else the best local one.
 
         Raises:
             LLMError: The backend has a tokenizer, but did not answer; it is asked once.
         """
-        return await count_tokens(self.transport, prompt, model or self.model)
+        return await count_tokens(self.transport, prompt, asked=model, usual=self.model, tools=tools)
 
     async def send(self, request: Request) -> Response:
         """Send a request through the pipeline; the caller closes the response.

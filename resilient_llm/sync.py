@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .calls import Calls, Streaming
 from .client import GRACE, AsyncClient
@@ -141,13 +141,19 @@ class Client:
         """The models that the backend offers."""
         return self._thread.run(lambda _: self._client.models())
 
-    def count_tokens(self, prompt: str | Sequence[Message], *, model: str | None = None) -> int:
+    def count_tokens(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> int:
         """The tokens of a text or a conversation: by the backend's own tokenizer, else the best local one.
 
         Raises:
             LLMError: The backend has a tokenizer, but did not answer; it is asked once.
         """
-        return self._thread.run(lambda _: self._client.count_tokens(prompt, model=model))
+        return self._thread.run(lambda _: self._client.count_tokens(prompt, model=model, tools=tools))
 
     def send(self, request: Request) -> SyncResponse:
         """Send a request through the pipeline; the caller closes the response.

@@ -221,6 +221,38 @@ async def test_counting_asks_the_backend_first() -> None:
         assert await llm.count_tokens([{"role": "user", "content": "Hello world"}]) == 9
 
 
+async def test_counting_tells_the_backend_model_and_tools_if_they_are_given() -> None:
+    """A tokenizer that knows neither is asked as well, as long as nobody names them."""
+    asked = []
+
+    class Counting(ScriptedTransport):
+        async def count_tokens(self, prompt: object, **told: object) -> int:
+            asked.append(told)
+            return 1
+
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    async with rl.AsyncClient(transport=Counting("a"), model="m") as llm:
+        await llm.count_tokens("Hello")
+        await llm.count_tokens("Hello", model="other", tools=tools)
+    assert asked == [{}, {"model": "other", "tools": tools}]
+
+
+async def test_local_counts_include_tools_and_name_malformed_messages() -> None:
+    """As the request would be counted; what cannot be counted is the caller's mistake, with its place."""
+    tools = [{"type": "function", "function": {"name": "f", "description": "Adds."}}]
+    messages = [{"role": "user", "content": "Hello world"}]
+    async with client("a", model="gpt-4o") as llm:
+        assert await llm.count_tokens(messages, tools=tools) == 9 + 12 + 7 + 3
+        with pytest.raises(rl.ModelInvalidRequestError, match=r"messages\[1\]"):
+            await llm.count_tokens([*messages, {"role": "user", "content": 3}])
+
+
+async def test_without_a_model_s_name_the_local_count_is_on_the_safe_side() -> None:
+    """A local server's model may count digits one by one."""
+    async with client("a") as llm:
+        assert await llm.count_tokens("1234567890") == 10
+
+
 @pytest.mark.parametrize("status", [404, 405, 501])
 async def test_a_backend_without_a_tokenizer_is_counted_for(status) -> None:
     """A server that has no such route leaves the counting to the local tokenizer."""

@@ -128,7 +128,9 @@ class AnthropicTransport(BackendTransport):
 
     async def count_tokens(
         self,
-        messages_or_text: str | Sequence[Message],
+        prompt: str | Sequence[Message],
+        *,
+        model: str = "",
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> int:
         """Count with the API's own tokenizer, which is free of charge; it calls its figure an estimate.
@@ -136,10 +138,9 @@ class AnthropicTransport(BackendTransport):
         Raises:
             BackendFailure: The API refused, or the server has no such route (Ollama).
         """
-        if isinstance(messages_or_text, str):
-            messages_or_text = [{"role": "user", "content": messages_or_text}]
-        request = Request(messages=messages_or_text, params={"tools": tools} if tools else {})
-        body = encode_count(await self._with_model(request, "chat"))
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        request = Request(messages=messages, model=model, params={"tools": tools} if tools else {})
+        body = encode_count(request if model else await self._with_model(request, "chat"))
         return await self.fetch(self._count_url, decode_count, body)
 
     def resumes(self, request: Request) -> bool:

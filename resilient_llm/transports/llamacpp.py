@@ -76,7 +76,9 @@ class LlamaCppTransport(OpenAICompatibleTransport):
 
     async def count_tokens(
         self,
-        messages_or_text: str | Sequence[Message],
+        prompt: str | Sequence[Message],
+        *,
+        model: str = "",
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> int:
         """Count with the server's own tokenizer; a conversation with the model's own chat template.
@@ -86,13 +88,12 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         Raises:
             BackendFailure: The server has no such route (llamafile has no template route).
         """
-        if isinstance(messages_or_text, str):
-            return await self._tokens(messages_or_text, special=False)
-        body: dict[str, Any] = {"messages": messages_or_text}
-        if tools:
-            body["tools"] = tools
-        prompt = await self.fetch(self._template_url, _prompt, json.encode(body))
-        return await self._tokens(prompt, special=True)
+        whose = {"model": model} if model else {}  # several models behind one server
+        if isinstance(prompt, str):
+            return await self._tokens(prompt, whose, special=False)
+        body: dict[str, Any] = {"messages": prompt, **whose} | ({"tools": tools} if tools else {})
+        text = await self.fetch(self._template_url, _prompt, json.encode(body))
+        return await self._tokens(text, whose, special=True)
 
     async def health(self) -> bool:
         """Is the server up with its model loaded? False while it loads.
@@ -162,8 +163,8 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             return None
         return int_of(object_of(props.get("default_generation_settings")).get("n_ctx")) or None
 
-    async def _tokens(self, text: str, *, special: bool) -> int:
-        body = {"content": text, "prompt": text, "add_special": special, "parse_special": special}
+    async def _tokens(self, text: str, whose: Mapping[str, str], *, special: bool) -> int:
+        body = {"content": text, "prompt": text, "add_special": special, "parse_special": special, **whose}
         # "prompt" is what the newer llamafile calls "content"
         return await self.fetch(self._address.join("tokenize", root=True), _count, json.encode(body))
 

@@ -38,6 +38,7 @@ class LMStudioTransport(OpenAICompatibleTransport):
     """
 
     label = "LM Studio"
+    may_tokenize = False  # it counts for its own SDK only, over another protocol
     start_hint = "lms server start"
     stand_in = "local_model"  # with one model loaded, LM Studio answers to any name
 

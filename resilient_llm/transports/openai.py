@@ -41,6 +41,7 @@ class OpenAITransport(OpenAICompatibleTransport):
     """
 
     label = "OpenAI"
+    may_tokenize = False
     keepalive = 15.0
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
 

@@ -305,10 +305,13 @@ async def test_tokens_are_counted_by_the_api(serve, transport):
     server = await serve(script)
     llm = transport(server, model="claude-x")
     assert await llm.count_tokens("Hi") == 14
-    await llm.count_tokens([{"role": "system", "content": "Be terse."}, *MESSAGES], [TOOL])
+    await llm.count_tokens(
+        [{"role": "system", "content": "Be terse."}, *MESSAGES], model="claude-y", tools=[TOOL]
+    )
     first, second = (request.json for request in server.requests)
     assert first == {"model": "claude-x", "messages": [{"role": "user", "content": "Hi"}]}
     assert (second["system"], second["tools"][0]["name"]) == ("Be terse.", "get_weather")
+    assert second["model"] == "claude-y"
     assert server.requests[0].target == "/v1/messages/count_tokens"
 
 

@@ -66,11 +66,18 @@ async def test_a_conversation_is_counted_with_the_model_s_template(serve, connec
     """The template makes the prompt, the tokenizer counts it with its special tokens."""
     server = await serve(routes({"/apply-template": {"prompt": "<s>Hi"}, "/tokenize": {"tokens": [1, 2, 3]}}))
     tools = [{"type": "function"}]
-    assert await connect(server, LlamaCppTransport).count_tokens(MESSAGES, tools) == 3
+    assert await connect(server, LlamaCppTransport).count_tokens(MESSAGES, tools=tools) == 3
     template, tokenize = server.requests
     assert template.json == {"messages": MESSAGES, "tools": tools}
     assert tokenize.json["content"] == "<s>Hi"
     assert tokenize.json["add_special"] is True
+
+
+async def test_a_router_is_told_the_model(serve, connect):
+    """Both questions name it."""
+    server = await serve(routes({"/apply-template": {"prompt": "Hi"}, "/tokenize": {"tokens": [1]}}))
+    assert await connect(server, LlamaCppTransport).count_tokens(MESSAGES, model="b") == 1
+    assert [request.json["model"] for request in server.requests] == ["b", "b"]
 
 
 async def test_a_text_is_counted_as_it_is(serve, connect):

@@ -10,7 +10,7 @@ from transports.answers import CHAT, MESSAGES, answer
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
 from resilient_llm.events import Finish, Result, TextDelta, UsageEvent
 from resilient_llm.models import Request, Usage
-from resilient_llm.transports import OpenAICompatibleTransport
+from resilient_llm.transports import LMStudioTransport, OpenAICompatibleTransport, OpenAITransport
 
 UNNAMED = Request(messages=MESSAGES)
 
@@ -178,3 +178,79 @@ async def test_a_pooled_connection_found_closed_costs_nothing(serve, connect, mo
         with pytest.raises(aiohttp.ClientOSError):
             await transport(CHAT)
     assert len(calls) == 2
+
+
+# Counting ...
+
+
+def tokenizer(value=None, *, status=200):
+    """A server with vLLM's route, below its root."""
+
+    async def script(_request, wire):
+        await wire.answer({"count": 21, "max_model_len": 32768} if value is None else value, status=status)
+
+    return script
+
+
+async def test_vllm_counts_with_template_and_tools(serve, connect):
+    """One question gives the count, and the window, which the budget then knows."""
+    server = await serve(tokenizer())
+    llm = connect(server)
+    tools = [{"type": "function"}]
+    assert await llm.count_tokens(MESSAGES, model="m", tools=tools) == 21
+    assert server.requests[0].target == "/tokenize"
+    assert server.requests[0].json == {
+        "model": "m",
+        "messages": MESSAGES,
+        "add_generation_prompt": True,
+        "tools": tools,
+    }
+    assert llm.context_window("m") == 32768
+
+
+async def test_a_text_is_counted_without_special_tokens(serve, connect):
+    """As it is; the transport's model is named."""
+    server = await serve(tokenizer({"count": 2}))
+    assert await connect(server, model="m").count_tokens("Hello") == 2
+    assert server.requests[0].json == {"model": "m", "prompt": "Hello", "add_special_tokens": False}
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ({"detail": "Not Found"}, 404),
+        ({"error": "Unauthorized"}, 401),
+        (b"<html>", 200),
+        ({"count": "x"}, 200),
+    ],
+)
+async def test_a_server_without_the_route_is_asked_once(serve, connect, value, status):
+    """A gateway answers such a question in many ways; all of them mean that it has no tokenizer."""
+    server = await serve(tokenizer(value, status=status))
+    llm = connect(server)
+    for _ in range(2):
+        with pytest.raises(BackendFailure) as caught:
+            await llm.count_tokens("Hello")
+        assert caught.value.status == 501
+    assert len(server.requests) == 1
+
+
+async def test_a_tokenizer_that_is_down_is_asked_again(serve, connect):
+    """A server's failure is no missing route."""
+    server = await serve(tokenizer({"error": "busy"}, status=503))
+    llm = connect(server)
+    for _ in range(2):
+        with pytest.raises(BackendFailure) as caught:
+            await llm.count_tokens("Hello")
+        assert caught.value.status == 503
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("kind", [OpenAITransport, LMStudioTransport])
+async def test_backends_that_are_known_to_have_none_are_not_asked(serve, kind):
+    """OpenAI is counted for exactly here; LM Studio counts for its own SDK only."""
+    server = await serve(tokenizer())
+    with pytest.raises(BackendFailure) as caught:
+        await kind(base_url=server.url, api_key="k").count_tokens("Hello")
+    assert caught.value.status == 501
+    assert not server.requests

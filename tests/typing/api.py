@@ -30,7 +30,7 @@ async def calling() -> None:
             done = await response.completion()
         vectors: list[list[float]] = (await llm.embed(["a", "b"])).vectors
         models: list[rl.ModelInfo] = await llm.models()
-        number: int = await llm.count_tokens("Hello")
+        number: int = await llm.count_tokens("Hello", model="m", tools=[])
         print(vectors, models, number, done.usage.total_tokens)
 
 
@@ -75,6 +75,9 @@ async def composing() -> None:
     retry = rl.Retry(max_retries=2, wait=partial(backoff.fibo, max_value=5), jitter=backoff.random_jitter)
     stack: list[rl.Middleware] = [stage, Stage(), retry, breaker.peek, breaker, rl.ErrorClassifier()]
     stack += rl.standard_stack(max_retries=3, deadline=None)[:1]
+    tokenizer = rl.LlamaCppTransport()
+    stack.append(rl.TokenBudget(strategy="keep_first_turn", tokenizer=tokenizer, context_window=4096))
+    stack.append(rl.TokenBudget(strategy=rl.Summarize(lambda dropped: f"{len(dropped)} messages")))
     handler: rl.Handler = rl.Pipeline(stack, rl.OfflineTransport())
     response = await handler(rl.Request(messages=[{"role": "user", "content": "Hello"}]))
     print(await response.completion())
