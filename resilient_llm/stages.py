@@ -94,6 +94,7 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
         idle=options.get("idle_timeout", 30.0),
         whole=options.get("attempt_timeout", 600.0),
         clock=clock,
+        backend=backend,
     )
     if "token_budget" in options:
         budget = options["token_budget"]

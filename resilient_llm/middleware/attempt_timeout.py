@@ -33,6 +33,7 @@ class AttemptTimeout:
         idle: Seconds between contents of a stream.
         whole: Seconds for one attempt at an answer that comes whole.
         clock: Time.
+        backend: The transport's name, for the errors.
 
     A call's own `first_token_timeout`, `idle_timeout` and `attempt_timeout` win; `attempt_timeout` bounds a
     stream's attempt up to its first content as well.
@@ -44,6 +45,7 @@ class AttemptTimeout:
     idle: float | None = attrs.field(default=30.0, validator=optional_positive)
     whole: float | None = attrs.field(default=600.0, validator=optional_positive)
     clock: Clock = attrs.field(default=SYSTEM_CLOCK, repr=False)
+    backend: str | None = None
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Bound the time to the commit, and hand the idle limit to the response."""
@@ -92,9 +94,11 @@ class _Limit:
 
     def error(self) -> ModelTimeoutError:
         """The hang as an error: neutral for the breaker if the deadline left the backend no fair chance."""
-        fault = False if self._short else None
         return ModelTimeoutError(
-            f"{self._what} for {self._in_force:g} s", model=self._request.model or None, backend_fault=fault
+            f"{self._what} for {self._in_force:g} s",
+            backend=self._stage.backend,
+            model=self._request.model or None,
+            backend_fault=False if self._short else None,
         )
 
     def watching(self, scope: Timeout) -> Request:
