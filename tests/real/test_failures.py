@@ -158,3 +158,50 @@ async def test_a_model_that_is_being_loaded_is_waited_for(mortal):
     assert done.text
     assert done.attempts > 1
     assert {attempt.error.code for attempt in done.trace[:-1]} == {rl.ErrorCode.MODEL_LOADING}
+
+
+COUNT = [{"role": "user", "content": "Count from one to twenty in words, separated by commas."}]
+GREEDY = {"temperature": 0, "seed": 1, "cache_prompt": False, "max_tokens": 60}
+
+
+@pytest.mark.parametrize("recovery", ["restart", "resume"])
+async def test_a_server_killed_in_mid_stream_goes_on_when_it_is_back(mortal, recovery):
+    """The stream waits until the server has loaded its model again; then the text goes on, or begins anew."""
+    mortal.start()
+    mortal.until_health(200)
+    async with rl.AsyncClient(
+        "llamacpp", base_url=mortal.url, wait=SOON, jitter=None, max_retries=1000, breaker=None
+    ) as llm:
+        uncut = (await llm.complete(COUNT, **GREEDY)).text
+        pieces: list[str] = []
+        restarts = 0
+        async with llm.stream(COUNT, recovery=recovery, **GREEDY) as response:
+            async for event in response:
+                restarts += isinstance(event, rl.Restarted)
+                pieces = [] if isinstance(event, rl.Restarted) else pieces
+                if isinstance(event, rl.TextDelta):
+                    pieces.append(event.text)
+                if len(pieces) == 9 and not restarts and response.request.attempt == 1:
+                    mortal.kill()
+                    mortal.start()
+            done = await response.completion()
+    assert done.attempts > 1
+    assert restarts == (recovery == "restart")
+    assert "".join(pieces) == done.text
+    if recovery == "restart":
+        assert done.text == uncut
+    else:
+        begun = "".join(pieces[:9])
+        assert uncut.startswith(begun)
+        assert len(done.text) > len(begun)
+
+
+async def test_a_real_server_shows_that_it_goes_on_with_an_answer(llm, server):
+    """Its template ends in the beginning that it is given, and the stream brings only what follows."""
+    begun = "One, two, three,"
+    extensions = {"resume_from": begun}
+    request = rl.Request(messages=COUNT, stream=True, params=GREEDY, extensions=extensions)
+    async with await llm.send(request) as response:
+        assert response.info.resumes
+        text = (await response.completion()).text
+    assert text.strip().startswith("four")
