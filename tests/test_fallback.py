@@ -393,7 +393,7 @@ def test_the_last_targets_deadline_is_the_calls() -> None:
     error, now = ask(first, second, deadline=10.0, max_retries=1)
     assert (type(error), now) == (rl.DeadlineExceededError, 0.0)
     assert isinstance(error.__cause__, rl.ModelOverloadedError)
-    assert "first failed: MODEL_NOT_FOUND" in str(error)
+    assert error.__notes__ == ["first failed: MODEL_NOT_FOUND: no such model"]
 
 
 def test_after_the_first_content_the_share_is_no_bound() -> None:
@@ -403,6 +403,20 @@ def test_after_the_first_content_the_share_is_no_bound() -> None:
     assert (done.text, now) == ("x" * 20, 41.0)
     error, now = ask(backend(slow), backend("no", name="second"), request=STREAM, deadline=35.0)
     assert (type(error), now, error.partial.text) == (rl.DeadlineExceededError, 35.0, "x" * 16)
+
+
+def test_a_deadline_that_a_targets_own_stage_sets_stays() -> None:
+    """Only the share ends with the first content."""
+    slow = [step for _ in range(20) for step in (2.0, TextDelta("x"))]
+
+    async def hurried(request, call_next):
+        return await call_next(attrs.evolve(request, deadline=9.0))
+
+    hurries = rl.Target(
+        backend([*slow, Finish("stop")]), stack=[hurried, rl.AttemptTimeout(clock=FakeClock())]
+    )
+    error, now = ask(backend(DOWN("down")), hurries, backend("no"), request=STREAM, deadline=60.0)
+    assert (type(error), now, error.partial.text) == (rl.ModelTimeoutError, 9.0, "xxxx")
 
 
 def test_without_a_deadline_targets_have_their_own_limits() -> None:
@@ -514,6 +528,24 @@ def test_attempts_of_stacks_without_a_retry_are_in_the_trace() -> None:
             (2, "second", 1.0, False),
             (3, "third", 6.0, True),
         ]
+
+
+def test_a_rejection_after_a_queue_took_the_backend_no_time() -> None:
+    """Its record says who rejected the call, and that nothing was sent."""
+
+    async def full(request, call_next):
+        await asyncio.sleep(3.0)
+        msg = "the queue is full"
+        raise rl.LimitExceededError(msg)
+
+    second = rl.Target(backend("no", name="second"), stack=[full])
+    done, now = ask(backend(DOWN("down")), second, backend("Hi", name="third"))
+    assert [(a.number, a.backend, a.duration) for a in done.trace] == [
+        (1, "first", 0.0),
+        (2, "second", 0.0),
+        (2, "third", 0.0),
+    ]
+    assert (now, done.attempts) == (3.0, 2)
 
 
 def test_a_stream_that_breaks_at_a_fallback_is_in_the_trace() -> None:

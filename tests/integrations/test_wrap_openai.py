@@ -528,6 +528,12 @@ class TestWrapping:
             with pytest.raises(TypeError, match="unknown option 'retries'"):
                 rl.wrap(client, retries=3)
 
+    async def test_a_wrapped_client_has_no_fallback(self, server):
+        """It speaks to its own backend only; what to use instead is said."""
+        async with server.client() as client:
+            with pytest.raises(TypeError, match=r"use AsyncClient\(fallback"):
+                rl.wrap(client, fallback=[rl.OfflineTransport()])
+
     def test_the_sdk_is_loaded_by_nobody_but_its_user(self):
         """`rl.wrap` can be looked up, and asked for what it cannot do, without openai and httpx2."""
         program = (
