@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from .sync import Client
     from .sync_response import SyncResponse
     from .targets import Target
-    from .tokens import ShortenResults, Summarize, TokenTracker
+    from .tokens import Conversation, ShortenResults, Summarize, TokenTracker
     from .transports import (
         AnthropicTransport,
         LlamaCppTransport,
@@ -113,6 +113,7 @@ __all__ = [
     "Completion",
     "CompositionError",
     "ContentSeen",
+    "Conversation",
     "Deadline",
     "DeadlineExceededError",
     "Embeddings",
@@ -195,6 +196,7 @@ __getattr__ = attach(
     {
         "AnthropicTransport": ".transports.anthropic",
         "Client": ".sync",
+        "Conversation": ".tokens.conversation",
         "Fallback": ".fallback",
         "LLMBackendAdapter": ".providers",
         "LLMProvider": ".providers",

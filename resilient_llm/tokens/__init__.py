@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from resilient_llm.lazy import attach
 
 if TYPE_CHECKING:
+    from .conversation import Conversation
     from .costs import MalformedMessageError
     from .counting import ChatCounter, preload
     from .encodings import EncodingName, encoding_name
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from .shortening import ShortenResults
     from .strategies import KeepFirstTurn, OldestFirst, Strategy, StrategyName
     from .summarizing import Summarize
+    from .tokenizer import Tokenizer
     from .tracker import TokenTracker
     from .windows import ContextWindow, context_window, message_budget
 
 __all__ = [
     "ChatCounter",
     "ContextWindow",
+    "Conversation",
     "Costs",
     "EncodingName",
     "KeepFirstTurn",
@@ -34,6 +37,7 @@ __all__ = [
     "StrategyName",
     "Summarize",
     "TokenTracker",
+    "Tokenizer",
     "context_window",
     "encoding_name",
     "message_budget",
@@ -46,6 +50,7 @@ __getattr__ = attach(
     {
         "ChatCounter": ".counting",
         "ContextWindow": ".windows",
+        "Conversation": ".conversation",
         "Costs": ".pruning",
         "EncodingName": ".encodings",
         "KeepFirstTurn": ".strategies",
@@ -57,6 +62,7 @@ __getattr__ = attach(
         "StrategyName": ".strategies",
         "Summarize": ".summarizing",
         "TokenTracker": ".tracker",
+        "Tokenizer": ".tokenizer",
         "context_window": ".windows",
         "encoding_name": ".encodings",
         "message_budget": ".windows",

@@ -142,13 +142,14 @@ def _is_result(part: object) -> bool:
     return isinstance(part, Mapping) and part.get("type") == "tool_result"
 
 
-def _instructs(message: object) -> bool:
+def instructs(message: object) -> bool:
+    """Is it a system or developer message?"""
     return isinstance(message, Mapping) and message.get("role") in _INSTRUCTIONS
 
 
 def instructions(messages: Sequence[Message]) -> int:
     """How many system and developer messages lead the conversation."""
-    return sum(1 for _ in takewhile(_instructs, messages))
+    return sum(1 for _ in takewhile(instructs, messages))
 
 
 def sum_of(messages: Sequence[Message], where: range, costs: Costs) -> int:

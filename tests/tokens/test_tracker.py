@@ -102,3 +102,20 @@ def test_only_a_string_is_a_text(text):
 def test_special_tokens_of_a_user_are_text():
     """What looks like a control token counts as its characters, and does not raise."""
     assert TokenTracker().count_tokens("<|endoftext|>") == 7
+
+
+def test_a_batch_is_counted_in_order_and_equal_texts_once(monkeypatch):
+    """The counts are those of the single texts."""
+    tracker = TokenTracker("gpt-4o")
+    texts = ["hello world", "", "hello world", "漢字", "x" * 300] * 20
+    assert tracker.count_batch(iter(texts)) == [tracker.count_tokens(text) for text in texts]
+    asked = []
+    monkeypatch.setattr(TokenTracker, "count_tokens", lambda self, text: asked.append(text) or 1)
+    tracker.count_batch(texts)
+    assert len(asked) == 4
+
+
+def test_a_batch_of_something_else_is_refused():
+    """Each must be a string."""
+    with pytest.raises(TypeError, match="text must be a string, not NoneType"):
+        TokenTracker("gpt-4o").count_batch(["a", None])
