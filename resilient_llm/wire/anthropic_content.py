@@ -34,8 +34,6 @@ def encode_content(content: object) -> list[Block]:
         return []
     if isinstance(content, str):
         return text_block(content)
-    if isinstance(content, Mapping):
-        content = [content]
     if isinstance(content, bytes) or not isinstance(content, Sequence):
         msg = f"has content of type {type(content).__name__}; accepted are a text and a list of parts"
         raise ValueError(msg)  # noqa: TRY004 - told with the message's place

@@ -155,9 +155,8 @@ def _thinking(body: dict[str, Any], given: Mapping[str, Any], model: str) -> Non
 
 
 def _effort(body: dict[str, Any], effort: object, length: object, model: str) -> None:
-    told = "thinking" in body or forces(
-        body.get("tool_choice")
-    )  # thinking and a forced call exclude each other
+    # thinking and a forced call exclude each other
+    told = "thinking" in body or forces(body.get("tool_choice"))
     if takes_effort(model):
         if effort == "none":
             body.setdefault("thinking", {"type": "disabled"})

@@ -71,6 +71,12 @@ async def test_the_address_is_the_root(serve, suffix):
     await llm.aclose()
 
 
+async def test_idle_connections_are_kept_as_long_as_the_server_does():
+    """Local servers close them after 5 seconds."""
+    assert AnthropicTransport(api_key="k", base_url="http://127.0.0.1:8080").keepalive < 5
+    assert AnthropicTransport(api_key="k").keepalive > 5
+
+
 async def test_every_request_says_key_and_version(serve, transport):
     """The key has a header of its own; features in trial are named."""
     server = await serve(fine)

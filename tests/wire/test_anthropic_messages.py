@@ -13,6 +13,7 @@ from wire.anthropic_cases import HI, KEPT, PDF, PNG, body, call, result, turns
 
 from resilient_llm.errors import ModelInvalidRequestError
 from resilient_llm.models import Completion, Request
+from resilient_llm.wire.messages import for_others
 from resilient_llm.wire.openai import encode_chat as encode_openai
 
 
@@ -288,6 +289,7 @@ def test_kept_blocks_stay_here():
     request = Request(messages=messages)
     assert json.loads(encode_openai(request))["messages"] == [*HI, assistant(content="Hm.")]
     assert messages[1]["anthropic_content"] is KEPT
+    assert for_others(HI) is HI  # not even copied, where there is nothing to keep
 
 
 # What cannot be said ...

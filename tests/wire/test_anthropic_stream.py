@@ -137,6 +137,20 @@ def test_servers_tools_and_citations():
     assert decoder.extra["anthropic_content"] == [SEARCH, SEARCH_RESULT, cited]
 
 
+def test_citations_alone_are_kept():
+    """A text with its sources is more than a text."""
+    cited = block(
+        0,
+        "text",
+        {"type": "text_delta", "text": "Grass."},
+        {"type": "citations_delta", "citation": CITATION},
+        text="",
+    )
+    _, decoder = decode(sse(start(), *cited, *ending()))
+    kept = [{"type": "text", "text": "Grass.", "citations": [CITATION]}]
+    assert decoder.extra == {"anthropic_content": kept}
+
+
 def test_a_cut_call_is_not_kept():
     """A call cut by the answer's length is no call, neither handed over nor sent back; the thought before it is."""
     for cut in (tool_block(1, "a", "f", '{"x', stop=False), tool_block(1, "a", "f", stop=False)):
@@ -263,6 +277,12 @@ def test_figures_are_totals():
     """Later usage replaces earlier usage, and leaves what it does not name."""
     late = ending(input_tokens=11, cache_creation_input_tokens=0, output_tokens=21)
     assert events(start(), *text_block(0, "Hi"), *late)[-2] == UsageEvent(Usage(16, 21, 37, 5))
+
+
+def test_a_server_that_tells_no_figures():
+    """There is an answer all the same."""
+    bare = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    assert events(start(usage=None), *text_block(0, "Hi"), bare, STOP) == [TextDelta("Hi"), Finish("stop")]
 
 
 # Gateways ...

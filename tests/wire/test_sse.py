@@ -42,6 +42,11 @@ VECTORS: list[tuple[bytes, list[bytes]]] = [
     (b'data: {"a":\n\ndata: {"b":1}\n\n\n\ndata: c\n\n', [b'{"a":', b'{"b":1}', b"c"]),
     (b"data: a\nunknown: b\n\n", [b"a"]),
     (b"data: unended\n", []),
+    (b"event: x\ndata: a\n\nevent: y\ndata: b\n\ndata: c\n\n", [b"a", b"b", b"c"]),
+    (b"event: x\ndata: a\ndata: b\n\nevent: y\n\n", [b"a\nb"]),
+    (b"event: x\n\nevent: y\ndata: a\ndata: b\n\n", [b"a\nb"]),
+    (b"event: x\nid: 1\ndata: a\n\n", [b"a"]),
+    (b"event: x\ndata: a\n\nevent: y\n: ping\n\n", [b"a"]),
 ]
 
 
@@ -58,6 +63,8 @@ def test_event_name_belongs_to_one_event():
     """An event's name holds for that event, and is reset by an event without data."""
     events = decode(b"event: ping\ndata: 1\n\ndata: 2\n\nevent: lost\n\ndata: 3\n\n")
     assert [event.name for event in events] == ["ping", "", ""]
+    events = decode(b"event: a\ndata: 1\n\nevent: \xff\ndata: 2\n\nevent: c\nid: 1\ndata: 3\n\n")
+    assert [event.name for event in events] == ["a", "\ufffd", "c"]
 
 
 def test_field_named_error_is_an_error_event():
