@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import attrs
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .models import Attempt, Completion
+
+AnyError = TypeVar("AnyError", bound=Exception)
 
 
 class ErrorCode(StrEnum):
@@ -172,3 +175,19 @@ class BackendFailure(Exception):  # noqa: N818 - not an error yet: the raw facts
         return f"the backend answered HTTP {self.status}" + (
             " and failed in the stream" if self.surface == "stream" else ""
         )
+
+
+def copy_error(error: AnyError) -> AnyError:
+    """A copy to raise beside the original, or again: its notes and its traceback are its own, its cause is the same.
+
+    An exception of another library that cannot be copied is given back as it is.
+    """
+    try:
+        twin = copy.copy(error)
+    except Exception:  # noqa: BLE001 - whatever its constructor wants
+        return error
+    if notes := getattr(error, "__notes__", None):
+        twin.__notes__ = list(notes)
+    twin.__cause__, twin.__context__ = error.__cause__, error.__context__
+    twin.__suppress_context__ = error.__suppress_context__
+    return twin.with_traceback(error.__traceback__)

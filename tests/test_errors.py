@@ -8,6 +8,7 @@ import pickle
 import aiobreaker
 import pytest
 
+from resilient_llm.error_base import copy_error
 from resilient_llm.errors import (
     ERROR_TYPES,
     BackendFailure,
@@ -41,6 +42,27 @@ def test_errors_can_be_pickled_and_copied(kind, again) -> None:
     assert str(twin) == str(error)
     assert (twin.retry_after, twin.status, twin.partial, twin.attempts) == (1.5, 400, Completion("half"), 1)
     assert str(twin.trace[0].error) == str(error.trace[0].error)
+
+
+def test_a_copy_to_raise_again_has_notes_and_a_traceback_of_its_own() -> None:
+    """What stages write on the copy is not on the original; its cause and what it happened in are the same."""
+    cause = OSError("reset")
+    error = ModelOverloadedError("busy", retry_after=2.0)
+    with pytest.raises(ModelOverloadedError):
+        raise error from cause
+    error.add_note("first")
+    twin = copy_error(error)
+    twin.add_note("second")
+    twin.attempts = 3
+    assert (error.__notes__, error.attempts) == (["first"], 0)
+    assert twin.__notes__ == ["first", "second"]
+    assert (twin.__cause__, twin.__suppress_context__, twin.retry_after) == (cause, True, 2.0)
+    depth = error.__traceback__
+    with pytest.raises(ModelOverloadedError):
+        raise twin
+    assert error.__traceback__ is depth
+    assert twin.__traceback__ is not depth
+    assert copy_error(ModelOverloadedError("busy")).__traceback__ is None
 
 
 def test_the_text_tells_what_where_and_what_next() -> None:

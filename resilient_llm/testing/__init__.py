@@ -1,6 +1,7 @@
 """Tools for testing against failing models: virtual time, a scripted transport, and a server that fails as told."""
 
 from .clock import FakeClock, VirtualTimeLoop, run_virtual
+from .fault_injection import FaultInjection
 from .fault_server import (
     Answer,
     Call,
@@ -36,6 +37,7 @@ __all__ = [
     "ErrorEvent",
     "FakeClock",
     "Fault",
+    "FaultInjection",
     "FaultServer",
     "Flood",
     "Garbage",
