@@ -80,6 +80,9 @@ from .response import Outcome, OutcomeKind, Response, observe
 if TYPE_CHECKING:
     from .fallback import Fallback
     from .integrations.wrapping import wrap
+    from .middleware.cache import Cache
+    from .middleware.cache_store import CacheStore, MemoryStore
+    from .middleware.coalesce import Coalesce
     from .policy.classify import classify
     from .policy.classify_exception import classify_exception
     from .providers import LLMBackendAdapter, LLMProvider, LLMProviderConfig
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
     from .sync import Client
     from .sync_response import SyncResponse
     from .targets import Target
+    from .testing.fault_injection import FaultInjection
     from .tokens import Conversation, ShortenResults, Summarize, TokenTracker
     from .transports import (
         AnthropicTransport,
@@ -106,10 +110,13 @@ __all__ = [
     "AttemptTimeout",
     "BackendAnswer",
     "BackendFailure",
+    "Cache",
+    "CacheStore",
     "CircuitBreaker",
     "CircuitOpenError",
     "Client",
     "Clock",
+    "Coalesce",
     "Completion",
     "CompositionError",
     "ContentSeen",
@@ -122,6 +129,7 @@ __all__ = [
     "Event",
     "Fallback",
     "FallingBack",
+    "FaultInjection",
     "Finish",
     "FunctionCall",
     "Handler",
@@ -133,6 +141,7 @@ __all__ = [
     "LimitExceededError",
     "LlamaCppTransport",
     "Logging",
+    "MemoryStore",
     "Message",
     "Middleware",
     "ModelAuthError",
@@ -195,14 +204,19 @@ __getattr__ = attach(
     __name__,
     {
         "AnthropicTransport": ".transports.anthropic",
+        "Cache": ".middleware.cache",
+        "CacheStore": ".middleware.cache_store",
         "Client": ".sync",
+        "Coalesce": ".middleware.coalesce",
         "Conversation": ".tokens.conversation",
         "Fallback": ".fallback",
+        "FaultInjection": ".testing.fault_injection",
         "LLMBackendAdapter": ".providers",
         "LLMProvider": ".providers",
         "LLMProviderConfig": ".providers",
         "LMStudioTransport": ".transports.lmstudio",
         "LlamaCppTransport": ".transports.llamacpp",
+        "MemoryStore": ".middleware.cache_store",
         "OfflineTransport": ".transports.offline",
         "OpenAICompatibleTransport": ".transports.openai_compatible",
         "OpenAITransport": ".transports.openai",

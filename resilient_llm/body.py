@@ -19,6 +19,7 @@ class ResponseInfo:
 
     Attributes:
         extra: What the assistant's message carries beside text and calls; see `Completion`.
+        cached: Did the answer come out of a cache, without a call?
         resumes: Does this backend with this model go on with an answer from its beginning (a prefill), and does this
             answer, if its request said `resume_from`? Nothing by guess: what is not known for certain is False.
     """
@@ -31,6 +32,7 @@ class ResponseInfo:
     body: bytes | None = attrs.field(default=None, repr=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     resumes: bool = False
+    cached: bool = False
 
 
 class Body(Protocol):

@@ -42,6 +42,7 @@ _RULES: Mapping[tuple[str, str], str] = {
         "recovery",
         "fallback",
     ): "StreamRecovery before Fallback, or a broken stream stays with the target that broke it",
+    ("recovery", "cache"): "StreamRecovery before Cache, which keeps no answer that was restarted or resumed",
     ("recovery", "retry"): "StreamRecovery before Retry, which judges and pays for what is repeated",
     ("recovery", "breaker"): "StreamRecovery before CircuitBreaker, which counts each stream by itself",
     ("recovery", "attempt_timeout"): "StreamRecovery before AttemptTimeout, which bounds a single attempt",

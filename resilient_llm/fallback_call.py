@@ -102,7 +102,9 @@ class FallbackCall:
             for limit in response.limits:
                 if limit.deadline == self._due:
                     limit.deadline = self._request.deadline
-        if self._failures:  # else the pipeline takes note of a call that no stage told of
+        if (
+            self._failures and not response.info.cached
+        ):  # else the pipeline takes note of a call that no stage told of
             response.on_settle(partial(self._settled, response))
         return response
 

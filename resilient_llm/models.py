@@ -57,6 +57,7 @@ class Attempt:
         duration: Seconds from sending to the end of the answer or the failure.
         waited: Seconds waited before it.
         error: Why it failed, or None.
+        shared: Was it made for another caller's equal call, which this one joined? Then it cost nothing here.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Attempt:
     duration: float
     waited: float = 0.0
     error: LLMError | None = None
+    shared: bool = False
 
 
 @attrs.frozen
@@ -124,13 +126,14 @@ class Completion:
         model: The model that answered, as the backend names it.
         backend: The transport that answered.
         request_id: The backend's id of the request.
-        attempts: How many times a backend was called.
+        attempts: How many times a backend was called; 0 if the answer came out of a cache.
         trace: One record for each attempt.
         sent: The messages that were sent, after pruning.
         pruned: What was dropped before sending, or None.
         body: The bytes of an answer that came whole, for `raw`; None for streams.
         extra: What else `message` carries, for the backend to see again: `anthropic_content`, an answer's blocks as
             they came, where OpenAI's shape could not say all of them (signed thoughts, citations, searches).
+        cached: Did the answer come out of a cache?
     """
 
     text: str = ""
@@ -148,6 +151,7 @@ class Completion:
     pruned: PruneReport | None = None
     body: bytes | None = attrs.field(default=None, repr=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    cached: bool = False
 
     @property
     def raw(self) -> Mapping[str, Any] | None:

@@ -88,6 +88,7 @@ _EXTENSIONS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "initial_backoff": ("initial_backoff", _seconds),
     "max_retries": ("max_retries", _retries),
     "tool_deltas": ("tool_deltas", _boolean),
+    "cache": ("cache", _boolean),
     "extra_headers": ("headers", _mapping),
     "extra_query": ("query", _mapping),
     "extra_body": ("body", _mapping),

@@ -142,6 +142,8 @@ class Pipeline:
             self._conclude(trace.attempts, started, error.backend, error)
             raise
         response.trace = trace.attempts
+        if response.info.cached:
+            return response
 
         def settled(outcome: Outcome) -> None:
             self._conclude(trace.attempts, started, response.info.backend, outcome.error)

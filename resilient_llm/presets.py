@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages that a call should pass, outermost first; a plain list, to be edited like one.
 
-    Logging, Deadline, StreamRecovery, Fallback if there are targets for it, then `target_stages`: TokenBudget, Retry,
-    breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier.
+    Logging, Deadline, StreamRecovery, Fallback if there are targets for it, then `target_stages`: Cache and Coalesce if
+    there are any, TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier.
 
     Args:
         backend: The transport's name, for errors.

@@ -27,6 +27,8 @@ Observer: TypeAlias = "Callable[[Notice], None]"
 class Extensions(TypedDict, total=False):
     """Options of a single call that concern one stage or the transport. Times in seconds.
 
+    `cache`: whether the answer may come from a `Cache`, and go into it; without it the stage decides.
+
     Some keys are set by stages for those further in:
 
     `max_wait`: no stage may wait longer than this before it calls the backend (again), because there is another way;
@@ -45,6 +47,7 @@ class Extensions(TypedDict, total=False):
     """
 
     recovery: Recovery
+    cache: bool
     max_wait: float
     recovers: LLMError
     target: object

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from .errors import ErrorCode
     from .fallback import Fallback
+    from .middleware.cache import Cache
+    from .middleware.coalesce import Coalesce
     from .middleware.token_budget import Window
     from .pipeline import Middleware, Transport
     from .request import Recovery
@@ -37,6 +39,7 @@ class StackOptions(TypedDict, total=False):
     `idle_timeout` (30), `attempt_timeout` (600): see `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or
     None for none. `token_budget`: a `TokenBudget` of one's own, or None for none. `context_window`: the model's
     window in tokens, or a function of the model that gives it.
+    `cache`: a `Cache`, for this backend and not for its fallbacks, `coalesce`: a `Coalesce`; default: neither.
     `fallback`: targets or transports that are asked, in order, where this one fails, or a `Fallback` of one's own.
     `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
     `clock`, `rng`: time and chance, for tests.
@@ -56,6 +59,8 @@ class StackOptions(TypedDict, total=False):
     token_budget: TokenBudget | None
     context_window: Window
     outcomes: Mapping[ErrorCode, Row]
+    cache: Cache | None
+    coalesce: Coalesce | None
     fallback: Sequence[Target | Transport] | Fallback
     clock: Clock
     rng: random.Random
@@ -76,8 +81,8 @@ def check_options(options: StackOptions) -> None:
 def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages of one target, outermost first: its own window, retries, circuit and time limits; a plain list.
 
-    TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier. Options that concern the
-    whole call (`deadline`, `recovery`, `fallback`) have no effect here.
+    Cache and Coalesce if there are any, TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout,
+    ErrorClassifier. Options that concern the whole call (`deadline`, `recovery`, `fallback`) have no effect here.
 
     Args:
         backend: The transport's name, for errors.
@@ -101,7 +106,8 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
     else:
         budget = TokenBudget(context_window=options.get("context_window"))
     breaker = options["breaker"] if "breaker" in options else _breaker(options, timeout, clock)
-    stack: list[Middleware] = [] if budget is None else [budget]
+    first = (options.get("cache"), options.get("coalesce"), budget)
+    stack: list[Middleware] = [stage for stage in first if stage is not None]
     stack.append(_retry(options, clock))
     if breaker is not None:
         stack += [breaker.peek, breaker]

@@ -22,11 +22,13 @@ from resilient_llm.middleware import (
     StreamRecovery,
     TokenBudget,
 )
+from resilient_llm.middleware.cache import Cache
+from resilient_llm.middleware.coalesce import Coalesce
 from resilient_llm.models import Request
 from resilient_llm.pipeline import Middleware, Pipeline
 from resilient_llm.presets import standard_stack
 from resilient_llm.response import OutcomeKind, Response
-from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
+from resilient_llm.testing import Answer, FakeClock, FaultInjection, ScriptedTransport, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,7 +47,10 @@ STACKS: dict[str, Callable[[FakeClock], list[Middleware]]] = {
     "peek and breaker": lambda clock: [(breaker := CircuitBreaker(clock=clock)).peek, breaker],
     "attempt timeout": lambda clock: [AttemptTimeout(clock=clock)],
     "fallback": lambda clock: [Fallback([ScriptedTransport("no")], clock=clock)],
+    "cache": lambda clock: [Cache(when=lambda _: True, clock=clock)],
+    "coalesce": lambda clock: [Coalesce(clock=clock)],
     "classifier": lambda clock: [ErrorClassifier(clock=clock)],
+    "fault injection": lambda clock: [FaultInjection(script=[Answer()], latency=0.2, clock=clock)],
     "standard": lambda clock: standard_stack(clock=clock),
     "with a fallback": lambda clock: standard_stack(clock=clock, fallback=[ScriptedTransport("no")]),
 }

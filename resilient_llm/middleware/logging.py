@@ -129,4 +129,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "backend": attempt.backend,
         "duration": round(attempt.duration, 6),
         "waited": round(attempt.waited, 3),
+        "shared": attempt.shared or None,
     }

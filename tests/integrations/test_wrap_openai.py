@@ -20,7 +20,7 @@ from aiohttp import web
 
 import resilient_llm as rl
 from resilient_llm.integrations.httpx2_transport import ResilientTransport
-from resilient_llm.testing import ScriptedTransport
+from resilient_llm.testing import Cut, ScriptedTransport
 
 HELLO: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 TOOLS: Any = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
@@ -533,6 +533,35 @@ class TestWrapping:
         async with server.client() as client:
             with pytest.raises(TypeError, match=r"use AsyncClient\(fallback"):
                 rl.wrap(client, fallback=[rl.OfflineTransport()])
+
+    async def test_cache_and_coalesce_let_it_pass(self, server):
+        """What only exists as bytes is neither stored nor shared: equal calls are all sent, and all answered."""
+        server.scripts = [whole(WHOLE)]
+        middleware = [rl.Cache(when=lambda _: True), rl.Coalesce(), rl.ErrorClassifier()]
+        async with rl.wrap(server.client(), middleware=middleware) as client:
+            calls = [client.chat.completions.create(**HELLO, temperature=0) for _ in range(3)]
+            answers = await asyncio.gather(*calls)
+        assert [answer.choices[0].message.content for answer in answers] == ["Hi"] * 3
+        assert len(server.bodies) == 3
+
+    async def test_faults_can_be_injected(self, server):
+        """The SDK's user meets the SDK's exceptions; a cut stream is cut where it says."""
+        server.scripts = [stream(*TEXT)]
+        faults = rl.FaultInjection(
+            script=[rl.ModelRateLimitedError("slow down", retry_after=0.01), Cut(after=1), None]
+        )
+        middleware = [rl.ErrorClassifier(), faults]
+        async with rl.wrap(server.client(), middleware=middleware) as client:
+            with pytest.raises(openai.RateLimitError) as refused:
+                await client.chat.completions.create(**HELLO)
+            assert refused.value.llm_error.message == "slow down"
+            texts: list[str | None] = []
+            with pytest.raises(openai.APIConnectionError) as cut:
+                await read_into(texts, await client.chat.completions.create(**HELLO, stream=True))
+            assert cut.value.llm_error.code == "MODEL_RESPONSE_INVALID"
+            assert "".join(text or "" for text in texts) == "One "
+            items = await read(client)
+        assert "".join(item.choices[0].delta.content or "" for item in items if item.choices) == "One two"
 
     def test_the_sdk_is_loaded_by_nobody_but_its_user(self):
         """`rl.wrap` can be looked up, and asked for what it cannot do, without openai and httpx2."""

@@ -8,6 +8,7 @@ import aiobreaker
 import backoff
 
 import resilient_llm as rl
+from resilient_llm.testing import Cut, Reset, Stall, Status
 
 
 async def calling() -> None:
@@ -81,6 +82,38 @@ async def composing() -> None:
     handler: rl.Handler = rl.Pipeline(stack, rl.OfflineTransport())
     response = await handler(rl.Request(messages=[{"role": "user", "content": "Hello"}]))
     print(await response.completion())
+
+
+class Shelf:
+    """A store of one's own."""
+
+    async def get(self, key: str, /) -> bytes | None:
+        """Nothing is kept."""
+        return None if key else b""
+
+    async def set(self, key: str, value: bytes, max_age: float, /) -> None:
+        """Nothing is kept."""
+
+
+async def sparing_and_failing() -> None:
+    """Stores, conditions, scripts and what they are made of have types."""
+    store: rl.CacheStore = Shelf()
+    store = rl.MemoryStore(max_entries=10)
+    cache = rl.Cache(store=store, max_age=60, when=lambda request: request.operation == "chat", namespace="a")
+    faults = rl.FaultInjection(
+        rate=0.1, errors=[rl.ErrorCode.MODEL_OVERLOADED, Cut(after=2)], latency=(0.1, 0.5)
+    )
+    scripted = rl.FaultInjection(
+        script=[Stall(), Status.failed(), rl.ModelAuthError("no"), "text", None], seed=1
+    )
+    told = rl.FaultInjection(script=lambda request, number: None if number > 3 else Reset())
+    told.enabled = False
+    stack = [*rl.standard_stack(cache=cache, coalesce=rl.Coalesce()), faults, scripted, told]
+    async with rl.AsyncClient("offline", middleware=stack) as llm:
+        done: rl.Completion = await llm.complete("Hello", cache=True)
+        cached: bool = done.cached
+        shared: list[bool] = [attempt.shared for attempt in done.trace]
+        print(cached, shared)
 
 
 def errors(exc: Exception) -> float | None:
