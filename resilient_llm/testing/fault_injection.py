@@ -48,8 +48,8 @@ class FaultInjection:
 
     - an `ErrorCode`, or an exception of one's own (`ModelRateLimitedError("slow down", retry_after=2)`);
     - `Status`, `Reset`, `Garbage` of `resilient_llm.testing`: what a transport makes of such an answer;
-    - `Cut(after=3)`, `Stall(after=3)`: the backend is called, and its stream breaks off, or falls silent, after three
-      pieces at most; a whole answer is cut, or does not come at all;
+    - `Cut(after=3)`, `ErrorEvent(after=3)`, `Stall(after=3)`: the backend is called, and its stream breaks off, tells
+      an error, or falls silent after three pieces at most; a whole answer is cut, or does not come at all;
     - `Answer(latency=1, interval=0.1)`: the backend's own answer, late, and a stream of it slow;
     - a text, or a list of events, errors and seconds, as `ScriptedTransport` takes them: that instead of its answer;
     - None: nothing.

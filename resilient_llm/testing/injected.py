@@ -17,7 +17,9 @@ from resilient_llm.events import Event, Finish, ToolCall, ToolCallDelta
 from resilient_llm.wire.assembly import CONTENT
 from resilient_llm.wire.payload import describe
 
-from .fault_server import Answer, Cut, Garbage, Reset, Stall, Status
+from .fault_server import Answer, Cut, ErrorEvent, Garbage, Reset, Stall, Status, asked
+from .fault_server.shapes import refuse
+from .fault_server.words import Facts
 from .scripted import Script, ScriptedTransport
 
 if TYPE_CHECKING:
@@ -26,13 +28,18 @@ if TYPE_CHECKING:
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response, ResponseInfo
 
+    from .fault_server.words import Reason
+
 LONGEST_STALL: Final = 3600.0
 """Seconds after which a stall ends with a reset, if nobody has given up by then."""
 
-FAULTS: Final = (Answer, Cut, Garbage, Reset, Stall, Status)
+FAULTS: Final = (Answer, Cut, ErrorEvent, Garbage, Reset, Stall, Status)
 """What the fault server does that can be done here as well."""
 
-Injected: TypeAlias = Answer | Cut | Garbage | Reset | Stall | Status | ErrorCode | Script | None
+Begun: TypeAlias = Answer | Cut | ErrorEvent | Stall
+"""What begins with the backend's own answer."""
+
+Injected: TypeAlias = Begun | Garbage | Reset | Status | ErrorCode | Script | None
 """What can happen to a call: a fault of the fault server, an error or its code, another answer, or nothing."""
 
 
@@ -44,6 +51,9 @@ def injectable(said: Any) -> Injected:
     """
     if isinstance(said, str) and said in set(ErrorCode):
         return ErrorCode(said)
+    if getattr(said, "reply", None) is not None or getattr(said, "at", None) is not None:
+        msg = f"{said!r} cannot be injected: reply= and at= are for a FaultServer; give a text, events, or after="
+        raise TypeError(msg)
     if said is None or isinstance(said, (*FAULTS, Exception, str)):
         return said
     if isinstance(said, Sequence) and not isinstance(said, bytes):
@@ -77,45 +87,48 @@ async def inject(fault: Injected, request: Request, call_next: Handler, clock: C
         case Exception():
             raise copy_error(fault)
         case Status():
-            raise _refusal(fault)
+            raise _refusal(fault, request)
         case Reset():
             raise _reset()
         case Garbage():
             msg = f"the backend sent {describe(fault.body)} where JSON was due"
             raise ModelResponseInvalidError(msg)
-        case Answer() | Cut() | Stall():
+        case Answer() | Cut() | ErrorEvent() | Stall():
             return await (_streamed if request.stream else _whole)(fault, request, call_next, clock)
         case _:
             return await ScriptedTransport(fault, name="injected")(request)
 
 
-async def _whole(fault: Answer | Cut | Stall, request: Request, call_next: Handler, clock: Clock) -> Response:
+async def _whole(fault: Begun, request: Request, call_next: Handler, clock: Clock) -> Response:
     if isinstance(fault, Stall):
         await _stall(clock)
     response = await call_next(request)
-    if isinstance(fault, Cut):
-        response.close()
-        raise _cut(fault)
-    return response
+    if isinstance(fault, Answer):
+        return response
+    response.close()
+    raise _break(fault, request)
 
 
-async def _streamed(
-    fault: Answer | Cut | Stall, request: Request, call_next: Handler, clock: Clock
-) -> Response:
+async def _streamed(fault: Begun, request: Request, call_next: Handler, clock: Clock) -> Response:
+    if isinstance(fault, Stall) and fault.after is None:
+        await _stall(clock)
     # nobody is told of content before it is handed over, and fragments of calls come as off the wire
     extensions: Any = {**request.extensions, "tool_deltas": True}
     inner = await call_next(attrs.evolve(request, observers=(), extensions=extensions))
-    return await commit(_Stream(inner, fault, clock), request)
+    return await commit(_Stream(inner, fault, request, clock), request)
 
 
 class _Stream:
     """A stream that is slow, breaks off, or falls silent."""
 
-    def __init__(self, inner: Response, fault: Answer | Cut | Stall, clock: Clock) -> None:
+    def __init__(self, inner: Response, fault: Begun, request: Request, clock: Clock) -> None:
         self._inner = inner
         self._fault = fault
+        self._request = request
         self._clock = clock
         self._pieces = 0
+        sound = isinstance(fault, Answer) or (isinstance(fault, Cut) and fault.finished)
+        self._last = None if sound else getattr(fault, "after", 0)
         self._fragments: set[int] = set()
 
     @property
@@ -125,30 +138,35 @@ class _Stream:
 
     async def receive(self) -> list[Event]:
         """The next event, unless this is the end of it."""
-        fault = self._fault
-        if not isinstance(fault, Answer) and self._pieces >= fault.after:
-            await self._end(fault)
+        if self._last is not None and self._pieces >= self._last:
+            await self._end()
         event = await anext(self._inner)
-        if isinstance(event, Finish) and not isinstance(fault, Answer):
-            await self._end(fault)
+        if self._last is not None and isinstance(event, Finish):
+            await self._end()
         if isinstance(event, ToolCall) and event.index in self._fragments:
             return []
         if isinstance(event, ToolCallDelta):
             self._fragments.add(event.index)
         if type(event) in CONTENT:
-            self._pieces += 1
-            if fault.interval:
-                await self._clock.sleep(fault.interval)
+            await self._pace()
         return [event]
 
     def close(self) -> None:
         """Let go of the answer."""
         self._inner.close()
 
-    async def _end(self, fault: Cut | Stall) -> NoReturn:
-        if isinstance(fault, Stall):
+    async def _pace(self) -> None:
+        fault = self._fault
+        first = self._pieces == 0 and fault.first_token is not None
+        seconds = fault.first_token if first else fault.interval
+        self._pieces += 1
+        if seconds:
+            await self._clock.sleep(seconds)
+
+    async def _end(self) -> NoReturn:
+        if isinstance(self._fault, Stall):
             await _stall(self._clock)
-        raise _cut(fault)
+        raise _break(self._fault, self._request)
 
 
 async def _stall(clock: Clock) -> NoReturn:
@@ -160,14 +178,30 @@ def _reset() -> Exception:
     return aiohttp.ClientOSError(errno.ECONNRESET, "Connection reset by peer")
 
 
-def _cut(fault: Cut) -> Exception:
-    if fault.clean:
+def _break(fault: Begun, request: Request) -> Exception:
+    """What a transport raises when an answer ends like this."""
+    if isinstance(fault, ErrorEvent):
+        _, body = _words(fault.reason, request)
+        return BackendFailure(200, {}, body, surface="stream" if request.stream else "http")
+    if isinstance(fault, Cut) and fault.clean:
         msg = "the answer broke off without a finish reason"
         return ModelResponseInvalidError(msg)
     return aiohttp.ClientPayloadError("Response payload is not completed")
 
 
-def _refusal(fault: Status) -> BackendFailure:
-    body = json.dumps(dict(fault.body)) if isinstance(fault.body, Mapping) else fault.body
+def _refusal(fault: Status, request: Request) -> BackendFailure:
+    status, body = _words(fault.status, request)
+    if isinstance(fault.body, Mapping):
+        body = json.dumps(dict(fault.body)).encode()
+    elif fault.body is not None:
+        body = fault.body.encode() if isinstance(fault.body, str) else fault.body
     headers = {name.lower(): value for name, value in fault.headers.items()}
-    return BackendFailure(fault.status, headers, body)
+    return BackendFailure(status, headers, body)
+
+
+def _words(reason: Reason | int, request: Request) -> tuple[int, bytes]:
+    """How a backend says it: OpenAI's status and words."""
+    body = {**request.params, "messages": list(request.messages)}
+    tokens = asked.count(body)
+    facts = Facts(model=request.model, tokens=tokens, asked=asked.asked_for(body), window=max(1, tokens // 2))
+    return refuse("openai", reason, facts)

@@ -16,11 +16,14 @@ from resilient_llm.models import Embeddings, Request, Usage
 from resilient_llm.testing import (
     Answer,
     Cut,
+    Dribble,
+    ErrorEvent,
     FakeClock,
     FaultInjection,
     FaultServer,
     Garbage,
     Phase,
+    Reply,
     Reset,
     ScriptedTransport,
     Stall,
@@ -137,16 +140,24 @@ WORDS = [
     Cut(after=0),
     Cut(after=2),
     Cut(after=100),
+    Cut(finished=True),
     Cut(after=0, clean=True),
     Cut(after=2, clean=True),
+    ErrorEvent(),
+    ErrorEvent(reason="rate_limited", after=2),
     Reset(),
     Garbage(),
     Stall(),
     Stall(after=2),
+    Stall(after=None),
     Status.rate_limited(2.5),
     Status.overloaded(),
     Status.failed(),
-    Status(status=404, body="no such model", headers={"X-Request-Id": "r"}),
+    Status("context_length"),
+    Status("quota_exceeded"),
+    Status(502),
+    Status(404, body="no such model", headers={"X-Request-Id": "r"}),
+    Status(400, body={"error": {"message": "bad"}}),
 ]
 
 
@@ -301,6 +312,8 @@ def test_slow_answers_are_slow() -> None:
 
     assert run_virtual(scenario(Answer(latency=3.0), ASK)) == 3.0
     assert run_virtual(scenario(Answer(latency=3.0, interval=1.0), STREAM)) == 6.0
+    assert run_virtual(scenario(Answer(first_token=5.0, interval=1.0), STREAM)) == 7.0
+    assert run_virtual(scenario(Cut(finished=True, first_token=0.0, interval=1.0), STREAM)) == 2.0
 
 
 def test_a_failure_of_the_backend_itself_comes_through() -> None:
@@ -450,12 +463,23 @@ def test_its_repr_is_short(options, shown) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [3, 1.5, object(), Throttle(refuse=1, period=2), Phase("calm", 1.0), b"bytes", ValueError]
+    "said",
+    [
+        3,
+        object(),
+        Throttle(refuse=1, period=2),
+        Phase("calm", 1.0),
+        Dribble(),
+        Answer(reply=Reply("Hello")),
+        Cut(at=9),
+        b"bytes",
+        ValueError,
+    ],
 )
 def test_what_cannot_be_injected_is_refused(said) -> None:
     """When the stage is made, or when a script's function says it; the message says what can be."""
     for options in ({"errors": [said]}, {"script": [said]}):
-        with pytest.raises(TypeError, match="cannot be injected; accepted are codes"):
+        with pytest.raises(TypeError, match="cannot be injected"):
             FaultInjection(**options)
     pipeline, _, _ = injected(script=lambda request, number: said)
     with pytest.raises(rl.LLMError, match="cannot be injected"):
