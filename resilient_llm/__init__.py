@@ -97,6 +97,7 @@ if TYPE_CHECKING:
         LlamaCppTransport,
         LMStudioTransport,
         OfflineTransport,
+        OllamaTransport,
         OpenAICompatibleTransport,
         OpenAITransport,
     )
@@ -160,6 +161,7 @@ __all__ = [
     "ModelUnavailableError",
     "Notice",
     "OfflineTransport",
+    "OllamaTransport",
     "OpenAICompatibleTransport",
     "OpenAITransport",
     "Outcome",
@@ -218,6 +220,7 @@ __getattr__ = attach(
         "LlamaCppTransport": ".transports.llamacpp",
         "MemoryStore": ".middleware.cache_store",
         "OfflineTransport": ".transports.offline",
+        "OllamaTransport": ".transports.ollama",
         "OpenAICompatibleTransport": ".transports.openai_compatible",
         "OpenAITransport": ".transports.openai",
         "Settings": ".settings.table",

@@ -54,12 +54,16 @@ def _fallback(
     return Fallback(given, backend=backend, **options)
 
 
+AUTO = "auto"
+
 BACKENDS: Mapping[str, str] = {
     "anthropic": "AnthropicTransport",
+    AUTO: "AutomaticTransport",
     "llamacpp": "LlamaCppTransport",
     "llamafile": "LlamaCppTransport",
     "lmstudio": "LMStudioTransport",
     "offline": "OfflineTransport",
+    "ollama": "OllamaTransport",
     "openai": "OpenAITransport",
     "openai-compatible": "OpenAICompatibleTransport",
 }
@@ -69,9 +73,13 @@ BACKENDS: Mapping[str, str] = {
 def create_transport(backend: str, **options: Any) -> Transport:
     """A transport by its backend's name; options that are None are left to the transport.
 
+    `auto` with an address is whatever OpenAI-compatible server is there.
+
     Raises:
         ModelInvalidRequestError: An unknown name; the message lists the known ones.
     """
+    if backend == AUTO and options.get("base_url"):
+        backend = "openai-compatible"
     try:
         factory: Callable[..., Transport] = getattr(transports, BACKENDS[backend])
     except (KeyError, TypeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from pathlib import Path
@@ -12,10 +11,8 @@ from aiohttp import web
 
 import resilient_llm as rl
 from resilient_llm.settings import SETTINGS, client_options, load_settings
-from resilient_llm.settings.automatic import AutomaticTransport, connects
 from resilient_llm.settings.files import line_of, user_path
 from resilient_llm.testing import ScriptedTransport
-from resilient_llm.transports import LlamaCppTransport, LMStudioTransport
 
 ROOT = Path(__file__).parents[1]
 OTHER = {
@@ -387,7 +384,11 @@ async def test_offline_mode_wins_over_everything(monkeypatch) -> None:
             {"backend": "lmstudio", "base_url": "http://box:1"},
             "LMStudioTransport lmstudio at http://box:1/v1",
         ),
-        ({}, r"AutomaticTransport \[<LMStudioTransport lmstudio at .*, <LlamaCppTransport llamacpp at "),
+        (
+            {"llm_provider": "ollama", "llm_api_base": "http://box:1/v1"},
+            "OllamaTransport ollama at http://box:1>",
+        ),
+        ({}, "<AutomaticTransport not looked yet>"),
     ],
 )
 def test_the_provider_decides_the_transport(settings, shown) -> None:
@@ -408,65 +409,6 @@ async def test_selection_can_be_switched_off(serve) -> None:
     async with rl.AsyncClient.from_settings(**options) as llm:
         assert await llm.generate("Hello") == "Hi"
     assert server.paths == ["/v1/chat/completions"]
-
-
-# The automatic choice ...
-
-
-async def test_the_first_server_that_is_up_is_chosen(serve) -> None:
-    """In the order of preference; its name is on the answer, and its tokenizer counts."""
-    server = await serve()
-    candidates = [
-        LMStudioTransport("http://127.0.0.1:9", model="m"),
-        LlamaCppTransport(server.url, model="m"),
-    ]
-    async with rl.AsyncClient(transport=AutomaticTransport(candidates)) as llm:
-        done = await llm.complete("Hello")
-        assert (done.text, done.backend) == ("Hi", "llamacpp")
-        assert await llm.count_tokens("Hello") == 3
-    both = [LMStudioTransport(server.url, model="m"), LlamaCppTransport(server.url, model="m")]
-    async with rl.AsyncClient(transport=AutomaticTransport(both)) as llm:
-        assert (await llm.complete("Hello")).backend == "lmstudio"
-        assert await llm.count_tokens("Hello") == 1
-
-
-async def test_without_a_server_the_error_says_what_to_start() -> None:
-    """At once, with the addresses and commands, and without a retry."""
-    candidates = [LMStudioTransport("http://127.0.0.1:9"), LlamaCppTransport("http://127.0.0.1:11")]
-    async with rl.AsyncClient(transport=AutomaticTransport(candidates)) as llm:
-        with pytest.raises(rl.ModelUnavailableError) as caught:
-            await llm.complete("Hello")
-        assert llm.transport.context_window("m") is None
-    error = caught.value
-    assert (error.attempts, error.retryable, error.backend_fault, error.backend) == (1, False, False, "auto")
-    for part in ("127.0.0.1:9/v1", "lms server start", "127.0.0.1:11/v1", "llama-server -m", "llm_provider"):
-        assert part in str(error)
-
-
-async def test_a_server_that_went_away_is_looked_for_again(serve) -> None:
-    """The next attempt finds whatever is up by then; errors carry the chosen server's name."""
-    first, second = await serve(), await serve()
-    candidates = [LMStudioTransport(first.url, model="m"), LlamaCppTransport(second.url, model="m")]
-    async with rl.AsyncClient(transport=AutomaticTransport(candidates)) as llm:
-        assert (await llm.complete("Hello")).backend == "lmstudio"
-        await first.stop()
-        done = await llm.complete("Hello", initial_backoff=0.001)
-        assert (done.backend, done.attempts, done.trace[0].error.backend) == ("llamacpp", 2, "lmstudio")
-        second.status = 401
-        with pytest.raises(rl.ModelAuthError) as caught:
-            await llm.complete("Hello")
-        assert caught.value.backend == "llamacpp"
-
-
-async def test_a_silent_address_is_given_up_soon(monkeypatch) -> None:
-    """Connecting is bounded."""
-
-    async def never(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(asyncio, "open_connection", never)
-    monkeypatch.setattr("resilient_llm.settings.automatic.PROBE_SECONDS", 0.01)
-    assert not await connects("http://192.0.2.1:80")
 
 
 class Server:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.presets import create_transport
 
 from .errors import SettingsError
-from .kinds import AUTO
 from .load import load_settings
 from .table import SETTINGS
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
     from .sources import Source
     from .table import Settings
-
-LOCAL: Final = ("lmstudio", "llamacpp")
-"""The servers that `auto` looks for, the preferred one first."""
 
 SAME: Final = {"backend": "llm_provider", "base_url": "llm_api_base", "model": "llm_model"}
 """The client's options that are settings by another name."""
@@ -74,15 +70,7 @@ def transport_for(settings: Settings, connection: Mapping[str, object]) -> Trans
         "model": settings.llm_model or None,
         "auto_select": None if settings.llm_auto_select_model else False,
     }
-    if provider == AUTO and not address:
-        from .automatic import AutomaticTransport  # noqa: PLC0415 - brings the HTTP transports along
-
-        return AutomaticTransport(cast("Any", [create_transport(name, **options) for name in LOCAL]))
-    if provider in {AUTO, "openai-compatible"}:
-        if not address:
-            msg = (
-                "llm_provider 'openai-compatible' needs an address: set llm_api_base (RESILIENT_LLM_API_BASE)"
-            )
-            raise SettingsError(msg)
-        provider = "openai-compatible"
+    if provider == "openai-compatible" and not address:
+        msg = "llm_provider 'openai-compatible' needs an address: set llm_api_base (RESILIENT_LLM_API_BASE)"
+        raise SettingsError(msg)
     return create_transport(provider, **options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from resilient_llm.presets import BACKENDS
+from resilient_llm.presets import AUTO, BACKENDS
 from resilient_llm.transports.address import parse_address
 
 from .errors import SettingsError
@@ -16,7 +16,6 @@ from .errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AUTO: Final = "auto"
 PROVIDERS: Final = (AUTO, *sorted(BACKENDS.keys() - {AUTO}))
 YES: Final = frozenset({"true", "yes", "on", "1"})
 NO: Final = frozenset({"false", "no", "off", "0"})

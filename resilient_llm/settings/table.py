@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from resilient_llm.presets import AUTO
+
 from .kinds import (
     ADDRESS,
-    AUTO,
     BOOLEAN,
     COUNT,
     MILLISECONDS,

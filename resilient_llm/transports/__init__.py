@@ -8,21 +8,25 @@ from resilient_llm.lazy import attach
 
 if TYPE_CHECKING:
     from .anthropic import AnthropicTransport
+    from .automatic import AutomaticTransport
     from .credentials import ApiKey
     from .http import HTTPTransport
     from .llamacpp import LlamaCppTransport
     from .lmstudio import LMStudioTransport
     from .offline import OfflineTransport
+    from .ollama import OllamaTransport
     from .openai import OpenAITransport
     from .openai_compatible import OpenAICompatibleTransport
 
 __all__ = [
     "AnthropicTransport",
     "ApiKey",
+    "AutomaticTransport",
     "HTTPTransport",
     "LMStudioTransport",
     "LlamaCppTransport",
     "OfflineTransport",
+    "OllamaTransport",
     "OpenAICompatibleTransport",
     "OpenAITransport",
 ]
@@ -32,10 +36,12 @@ __getattr__ = attach(
     {
         "AnthropicTransport": ".anthropic",
         "ApiKey": ".credentials",
+        "AutomaticTransport": ".automatic",
         "HTTPTransport": ".http",
         "LMStudioTransport": ".lmstudio",
         "LlamaCppTransport": ".llamacpp",
         "OfflineTransport": ".offline",
+        "OllamaTransport": ".ollama",
         "OpenAICompatibleTransport": ".openai_compatible",
         "OpenAITransport": ".openai",
     },

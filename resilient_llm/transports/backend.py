@@ -89,6 +89,17 @@ class BackendTransport(HTTPTransport):
         """The models that the backend offers."""
         raise NotImplementedError
 
+    async def offered(self, extensions: Extensions | None = None) -> list[ModelInfo]:
+        """The models, with what a choice among them needs: a dialect may tell less than `list_models` does."""
+        return await self._listed(extensions)
+
+    async def recognised(self) -> list[ModelInfo] | None:
+        """The models, if what is at this address answers as only this kind of server does; else None.
+
+        A server that is of this kind but lists no models, because it is loading or wants a key, has an empty list.
+        """
+        return None
+
     def context_window(self, model: str) -> int | None:
         """The window of a model in tokens, if a listing has told it; asks nobody."""
         return self._windows.get(model or self.model or self._selection.known("chat"))
@@ -162,7 +173,10 @@ class BackendTransport(HTTPTransport):
         return whole([Result(models), END], ResponseInfo(backend=self.name), request)
 
     async def _listed(self, extensions: Extensions | None) -> list[ModelInfo]:
-        models = await self.list_models(extensions)
+        return self._noted(await self.list_models(extensions))
+
+    def _noted(self, models: list[ModelInfo]) -> list[ModelInfo]:
+        """The same models, their windows noted for `context_window`."""
         self._windows = {model.id: model.context_length for model in models if model.context_length}
         return models
 
@@ -182,7 +196,7 @@ class BackendTransport(HTTPTransport):
     async def _with_model(self, request: Request, kind: Kind) -> Request:
         model = self.model or self._selection.known(kind)
         if not model and self._auto_select:
-            model = await self._selection.model(kind, self._listed(request.extensions))
+            model = await self._selection.model(kind, lambda: self.offered(request.extensions))
         return attrs.evolve(request, model=model) if model else request
 
 

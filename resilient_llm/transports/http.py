@@ -42,6 +42,7 @@ class HTTPOptions(TypedDict, total=False):
     query: Mapping[str, str] | None
     connector: aiohttp.BaseConnector | None
     session: aiohttp.ClientSession | None
+    sessions: Sessions | None
     max_answer_bytes: int
 
 
@@ -60,6 +61,7 @@ class HTTPTransport:
         query: Appended to every URL.
         connector: aiohttp's connector; owned, and closed by `aclose()`.
         session: aiohttp's session; used as it is, timeouts and proxies included, and never closed.
+        sessions: Another transport's sessions, to share; `aclose()` of either closes them.
         max_answer_bytes: The longest answer, whole or streamed, in bytes after decompression.
         name: The backend's name in results, errors and logs.
 
@@ -89,6 +91,7 @@ class HTTPTransport:
         query: Mapping[str, str] | None = None,
         connector: aiohttp.BaseConnector | None = None,
         session: aiohttp.ClientSession | None = None,
+        sessions: Sessions | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self.name = name
@@ -96,7 +99,7 @@ class HTTPTransport:
         self._address = _with_query(parse_address(base_url, default_path=self.default_path), query)
         self._key = Credential(api_key)
         self._headers = self._base_headers(headers or {})
-        self._sessions = Sessions(
+        self._sessions = sessions or Sessions(
             session=session,
             connector=connector,
             keepalive=self.keepalive,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import attrs
 from aiohttp import hdrs
@@ -13,6 +13,7 @@ from resilient_llm.wire.openai import encode_chat
 from resilient_llm.wire.payload import int_of, load_object, object_of, text_of
 
 from .openai_compatible import OpenAICompatibleTransport
+from .selection import LISTING_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .http import HTTPOptions
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+SERVERS: Final = ("llama.cpp", "llamafile")
+"""How the servers call themselves in the `Server` header."""
 
 
 class LlamaCppTransport(OpenAICompatibleTransport):
@@ -58,6 +61,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             auto_select=auto_select,
             **options,
         )
+        self._props_url = self._address.join("props", root=True)
         self._template_url = self._address.join("apply-template", root=True)
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
@@ -68,6 +72,22 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         loaded = models[0].loaded is not False
         window = models[0].context_length or (await self._window(extensions) if loaded else None)
         return [attrs.evolve(models[0], context_length=window, loaded=loaded)]
+
+    async def recognised(self) -> list[ModelInfo] | None:
+        """The models, if the server has llama.cpp's properties, carries its name, or is loading as it does."""
+        try:
+            if "default_generation_settings" not in await self.fetch(self._props_url, load_object):
+                return None
+        except BackendFailure as failure:
+            loading = failure.status == 503 and "loading model" in str(failure.body).lower()
+            if not loading and not failure.headers.get("server", "").lower().startswith(SERVERS):
+                return None
+        except LISTING_FAILED:
+            return None
+        try:
+            return await self._listed(None)
+        except LISTING_FAILED:
+            return []
 
     def context_window(self, model: str) -> int | None:
         """The window as a listing told it; of a server with a single model, whatever that is called."""
@@ -156,9 +176,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
 
     async def _window(self, extensions: Extensions | None) -> int | None:
         try:
-            props = await self.fetch(
-                self._address.join("props", root=True), load_object, extensions=extensions
-            )
+            props = await self.fetch(self._props_url, load_object, extensions=extensions)
         except (BackendFailure, ModelResponseInvalidError):
             return None
         return int_of(object_of(props.get("default_generation_settings")).get("n_ctx")) or None

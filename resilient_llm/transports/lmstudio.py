@@ -11,6 +11,7 @@ from resilient_llm.wire.openai import decode_models
 from resilient_llm.wire.payload import int_of, load_object, object_of, objects_of, reject_error, text_of
 
 from .openai_compatible import OpenAICompatibleTransport
+from .selection import LISTING_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,12 +68,24 @@ class LMStudioTransport(OpenAICompatibleTransport):
         Three routes tell less and less: version 0.4 has the first, older ones the second, all of them the
         third.
         """
+        own = await self._own_list(extensions)
+        return await super().list_models(extensions) if own is None else own
+
+    async def recognised(self) -> list[ModelInfo] | None:
+        """The models, if one of LM Studio's own routes lists them."""
+        try:
+            own = await self._own_list(None)
+        except LISTING_FAILED:
+            return None
+        return None if own is None else self._noted(own)
+
+    async def _own_list(self, extensions: Extensions | None) -> list[ModelInfo] | None:
         for path, decode in (("api/v1/models", decode_native), ("api/v0/models", decode_models)):
             try:
                 return await self.fetch(self._address.join(path, root=True), decode, extensions=extensions)
             except (BackendFailure, ModelResponseInvalidError):
                 continue  # an unknown route is answered with 404, or with 200 and an error
-        return await super().list_models(extensions)
+        return None
 
 
 def decode_native(body: bytes) -> list[ModelInfo]:

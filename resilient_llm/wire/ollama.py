@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from .ollama_models import Details, decode_ps, decode_show, decode_tags, full_name, with_state
+from .ollama_models import (
+    Details,
+    decode_ps,
+    decode_show,
+    decode_tags,
+    full_name,
+    with_details,
+    with_state,
+)
 from .ollama_request import encode_chat, encode_embeddings, is_legacy
-from .ollama_response import decode_chat, decode_embeddings
+from .ollama_response import decode_chat, decode_embeddings, decode_rendered
 from .ollama_stream import ChatStreamDecoder
 
 __all__ = [
@@ -13,11 +21,13 @@ __all__ = [
     "decode_chat",
     "decode_embeddings",
     "decode_ps",
+    "decode_rendered",
     "decode_show",
     "decode_tags",
     "encode_chat",
     "encode_embeddings",
     "full_name",
     "is_legacy",
+    "with_details",
     "with_state",
 ]

@@ -103,6 +103,13 @@ def with_state(models: list[ModelInfo], loaded: Mapping[str, int | None]) -> lis
     ]
 
 
+def with_details(model: ModelInfo, details: Details) -> ModelInfo:
+    """The model, told what it is for, and its window unless that is known already."""
+    return attrs.evolve(
+        model, context_length=model.context_length or details.window, kind=details.kind or model.kind
+    )
+
+
 def _entries(body: bytes) -> list[Object]:
     answer = load_object(body)
     reject_error(answer, body)

@@ -12,7 +12,7 @@ from resilient_llm.models import Embeddings, Usage
 
 from .ollama_shapes import Answer, Calls, read_answer, said
 from .openai_response import ChatAnswer
-from .payload import body_failure, int_of, load_object, reject_error, text_of
+from .payload import body_failure, int_of, load_object, object_of, reject_error, text_of
 
 _decode = msgspec.json.Decoder(Answer).decode
 
@@ -47,6 +47,18 @@ def decode_chat(body: bytes, *, legacy: bool = False) -> ChatAnswer:
         events.append(UsageEvent(usage))
     events.append(Finish(calls.reason(answer.done_reason)))
     return ChatAnswer(events, answer.model, None, body)
+
+
+def decode_rendered(body: bytes) -> str:
+    """The prompt that a server shows instead of answering; empty if it shows none.
+
+    Raises:
+        BackendFailure: The body says an error, which the classifier judges.
+        ModelResponseInvalidError: It is no JSON object.
+    """
+    answer = load_object(body)
+    reject_error(answer, body)
+    return text_of(object_of(answer.get("_debug_info")).get("rendered_template")) or ""
 
 
 class _Vectors(msgspec.Struct, gc=False):

@@ -28,3 +28,21 @@ PLAIN = ModelInfo("plain")
 def test_a_loaded_model_of_the_kind_is_preferred(models, kind, chosen):
     """Loaded before not loaded, in the backend's order, and never one of another kind."""
     assert choose_model(models, kind) is chosen
+
+
+@pytest.mark.parametrize(
+    ("windows", "tokens", "chosen"),
+    [
+        ((64, 4096), 0, 0),
+        ((64, 4096), 64, 0),
+        ((64, 4096), 65, 1),
+        ((64, 128, 99), 500, 1),
+        ((64, None), 500, 1),
+    ],
+)
+def test_a_window_that_holds_the_prompt_is_preferred(windows, tokens, chosen):
+    """The first that does, else the largest; an unknown window may do."""
+    models = [
+        ModelInfo(str(number), loaded=True, context_length=window) for number, window in enumerate(windows)
+    ]
+    assert choose_model(models, tokens=tokens) is models[chosen]
