@@ -60,7 +60,7 @@ BACKENDS: Mapping[str, str] = {
     "anthropic": "AnthropicTransport",
     AUTO: "AutomaticTransport",
     "llamacpp": "LlamaCppTransport",
-    "llamafile": "LlamaCppTransport",
+    "llamafile": "LlamafileTransport",
     "lmstudio": "LMStudioTransport",
     "offline": "OfflineTransport",
     "ollama": "OllamaTransport",

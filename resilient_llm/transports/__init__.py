@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .automatic import AutomaticTransport
     from .credentials import ApiKey
     from .http import HTTPTransport
-    from .llamacpp import LlamaCppTransport
+    from .llamacpp import LlamaCppTransport, LlamafileTransport
     from .lmstudio import LMStudioTransport
     from .offline import OfflineTransport
     from .ollama import OllamaTransport
@@ -25,6 +25,7 @@ __all__ = [
     "HTTPTransport",
     "LMStudioTransport",
     "LlamaCppTransport",
+    "LlamafileTransport",
     "OfflineTransport",
     "OllamaTransport",
     "OpenAICompatibleTransport",
@@ -40,6 +41,7 @@ __getattr__ = attach(
         "HTTPTransport": ".http",
         "LMStudioTransport": ".lmstudio",
         "LlamaCppTransport": ".llamacpp",
+        "LlamafileTransport": ".llamacpp",
         "OfflineTransport": ".offline",
         "OllamaTransport": ".ollama",
         "OpenAICompatibleTransport": ".openai_compatible",

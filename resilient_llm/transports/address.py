@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from base64 import b64encode
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.request import getproxies, proxy_bypass
 
 import attrs
 from yarl import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SCHEMES: Final = ("http", "https")
 
@@ -31,6 +34,10 @@ class Address:
     def root(self) -> URL:
         """The base without a `/v1` at its end: where local servers have their own routes."""
         return self.base.with_path(self.base.raw_path.removesuffix("/v1"), encoded=True)
+
+    def adding(self, query: Mapping[str, str] | None) -> Address:
+        """The address with more of a query; of the same name, what is added counts."""
+        return attrs.evolve(self, query=tuple({**dict(self.query), **query}.items())) if query else self
 
     def join(self, path: str, *, root: bool = False) -> URL:
         """The URL of a path below the base, with the query."""

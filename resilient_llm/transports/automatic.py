@@ -9,16 +9,15 @@ import attrs
 from resilient_llm.clock import SYSTEM_CLOCK
 from resilient_llm.errors import BackendFailure, LLMError, ModelNotFoundError, ModelUnavailableError
 from resilient_llm.models import Request
-from resilient_llm.tokens import ChatCounter, MalformedMessageError
 
+from .choice import Choice, choose, server_with, size_of
 from .discovery import PLACES, Nobody, Place, Server, discover
-from .openai_compatible import OpenAICompatibleTransport
-from .selection import choose_model, holds
+from .http import LOCAL_KEEPALIVE
 from .sessions import MAX_ANSWER_BYTES, Sessions
 from .shared_work import SharedWork
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from resilient_llm.models import Message
     from resilient_llm.response import Response
@@ -28,21 +27,7 @@ if TYPE_CHECKING:
     from .http import HTTPOptions
     from .selection import Kind
 
-BYTES_PER_TOKEN: Final = 3
 NOT_IMPLEMENTED: Final = 501
-
-
-@attrs.frozen(eq=False)
-class Choice:
-    """A server, and the model to ask it for.
-
-    Args:
-        server: The server.
-        model: The model's name; empty if the request, or the server's transport, has one already.
-    """
-
-    server: Server
-    model: str = ""
 
 
 class AutomaticTransport:
@@ -85,7 +70,7 @@ class AutomaticTransport:
         self._sessions = Sessions(
             session=options.get("session"),
             connector=options.get("connector"),
-            keepalive=OpenAICompatibleTransport.keepalive,
+            keepalive=LOCAL_KEEPALIVE,
             max_answer_bytes=options.get("max_answer_bytes", MAX_ANSWER_BYTES),
         )
         self._options: dict[str, Any] = {
@@ -126,19 +111,25 @@ class AutomaticTransport:
         response.target = response.target or choice
         return response
 
-    async def count_tokens(self, prompt: str | Sequence[Message]) -> int:
+    async def count_tokens(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str = "",
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> int:
         """Count with the chosen server's tokenizer.
 
         Raises:
             BackendFailure: It has none.
         """
-        choice = await self._choose(Request(messages=() if isinstance(prompt, str) else prompt))
-        count: Callable[[object], Awaitable[int]] | None = getattr(
-            choice.server.transport, "count_tokens", None
-        )
+        messages = () if isinstance(prompt, str) else prompt
+        choice = await self._choose(Request(messages=messages, model=model))
+        count = getattr(choice.server.transport, "count_tokens", None)
         if count is None:
             raise BackendFailure(NOT_IMPLEMENTED, {}, "")
-        return await count(prompt)
+        tokens: int = await count(prompt, model=model or choice.model, tools=tools)
+        return tokens
 
     def context_window(self, model: str) -> int | None:
         """The window of a model in tokens, if the chosen server has told it; asks nobody."""
@@ -158,12 +149,10 @@ class AutomaticTransport:
             return self._chosen[kind]
         servers = self._servers or await self._look()
         if named:
-            return Choice(next((server for server in servers if _has(server, named)), servers[0]))
-        tokens = _size(request)
-        server = min(servers, key=lambda server: _rank(server, kind, tokens))
-        model = choose_model(server.models, kind, tokens) if self._auto_select else None
-        choice = self._chosen[kind] = Choice(server, model.id if model else "")
-        return choice
+            return Choice(server_with(named, servers))
+        choice = choose(servers, kind, size_of(request))
+        self._chosen[kind] = choice if self._auto_select else Choice(choice.server)
+        return self._chosen[kind]
 
     async def _look(self) -> list[Server]:
         """The servers that are there; callers at the same time look together."""
@@ -211,34 +200,11 @@ class AutomaticTransport:
 
     def _nobody(self, findings: Sequence[Nobody]) -> ModelUnavailableError:
         tried = ", ".join(finding.told for finding in findings)
-        msg = f"no local model server answers; tried {tried}; or name another backend (setting llm_provider)"
+        hints = dict.fromkeys(finding.usual.start_hint for finding in findings if finding.usual.start_hint)
+        start = f"start one ({'; '.join(hints)}), or " if hints else ""
+        msg = f"no local model server answers; tried {tried}; {start}name another backend (setting llm_provider)"
         # one that was there may come back; else nobody has started one yet
         return ModelUnavailableError(msg, backend=self.name, retryable=self._found_once, backend_fault=False)
-
-
-def _has(server: Server, name: str) -> bool:
-    return any(name in {model.id, model.name} for model in server.models)
-
-
-def _rank(server: Server, kind: Kind, tokens: int) -> int:
-    """How well a server suits: ready (0), ready for a shorter prompt, not loaded yet, without such a model (3)."""
-    model = choose_model(server.models, kind, tokens)
-    if model is None:
-        return 3
-    if model.loaded is False:
-        return 2
-    return 0 if holds(model, tokens) else 1
-
-
-def _size(request: Request) -> int:
-    """Roughly the tokens of prompt and answer, without a vocabulary."""
-    counter = ChatCounter()
-    try:
-        size = sum(map(counter.bound, request.messages)) // BYTES_PER_TOKEN
-    except MalformedMessageError:
-        return 0
-    asked = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
-    return size + (asked if isinstance(asked, int) else 0)
 
 
 def _from_the_start(request: Request) -> Request:

@@ -9,7 +9,7 @@ from msgspec import json
 
 from resilient_llm.commit import commit, whole
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
-from resilient_llm.events import Finish, Result
+from resilient_llm.events import Finish, Result, UsageEvent
 from resilient_llm.response import Response, ResponseInfo
 from resilient_llm.wire.payload import loads
 
@@ -18,11 +18,11 @@ from .http import HTTPOptions, HTTPTransport
 from .selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from yarl import URL
 
-    from resilient_llm.models import Extensions, ModelInfo, Request
+    from resilient_llm.models import Embeddings, Extensions, ModelInfo, Request
     from resilient_llm.wire.openai_response import ChatAnswer
 
     from .bodies import StreamDecoder
@@ -166,7 +166,23 @@ class BackendTransport(HTTPTransport):
         raise NotImplementedError
 
     async def _embed(self, request: Request) -> Response:
+        """Most often `_embed_at` with the dialect's codecs."""
         raise NotImplementedError
+
+    async def _embed_at(
+        self,
+        url: URL,
+        request: Request,
+        encode: Callable[[Request], bytes],
+        decode: Callable[[bytes], Embeddings],
+    ) -> Response:
+        if not request.model:
+            request = await self._with_model(request, "embedding")
+        response, _ = await self.send("POST", url, encode(request), extensions=request.extensions)
+        result = await self.decoded(response, decode)
+        info = self.info(response)
+        info.model = result.model
+        return whole([Result(result), UsageEvent(result.usage), END], info, request)
 
     async def _listing(self, request: Request) -> Response:
         models = await self._listed(request.extensions)

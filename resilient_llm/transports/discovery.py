@@ -14,7 +14,7 @@ import attrs
 
 from resilient_llm.errors import BackendFailure, ModelUnavailableError
 
-from .llamacpp import LlamaCppTransport
+from .llamacpp import LlamaCppTransport, LlamafileTransport
 from .lmstudio import LMStudioTransport
 from .ollama import OllamaTransport
 from .openai_compatible import OpenAICompatibleTransport
@@ -36,7 +36,7 @@ KINDS: Final[Mapping[str, type[BackendTransport]]] = {
     "lmstudio": LMStudioTransport,
     "ollama": OllamaTransport,
     "llamacpp": LlamaCppTransport,
-    "llamafile": LlamaCppTransport,
+    "llamafile": LlamafileTransport,
     COMPATIBLE: OpenAICompatibleTransport,
 }
 
@@ -101,10 +101,8 @@ class Nobody:
 
     @property
     def told(self) -> str:
-        """What to say of it: who was looked for where, and what was found, or what to start."""
-        hint = self.usual.start_hint
-        note = self.reason or (f"start it with: {hint}" if hint else "")
-        return f"{self.usual.label} at {self.usual.base_url}{f' ({note})' if note else ''}"
+        """What to say of it: who was looked for where, and what was found instead."""
+        return f"{self.usual.label} at {self.usual.base_url}{f' ({self.reason})' if self.reason else ''}"
 
 
 async def discover(

@@ -16,7 +16,7 @@ from multidict import CIMultiDict, istr
 from resilient_llm.errors import BackendFailure, ModelUnavailableError
 from resilient_llm.response import ResponseInfo
 
-from .address import Address, environment_proxy, parse_address
+from .address import environment_proxy, parse_address
 from .credentials import ApiKey, Credential
 from .reading import hide_headers, lower_case, read_some, read_whole
 from .sessions import MAX_ANSWER_BYTES, Pool, Sessions
@@ -96,7 +96,7 @@ class HTTPTransport:
     ) -> None:
         self.name = name
         self.model = model
-        self._address = _with_query(parse_address(base_url, default_path=self.default_path), query)
+        self._address = parse_address(base_url, default_path=self.default_path).adding(query)
         self._key = Credential(api_key)
         self._headers = self._base_headers(headers or {})
         self._sessions = sessions or Sessions(
@@ -245,9 +245,3 @@ class HTTPTransport:
         """The answer of a backend that refused, with as much of its body as comes."""
         text = (await read_some(response)).decode("utf-8", "replace")
         return BackendFailure(response.status, lower_case(response.headers), self._key.scrub(text))
-
-
-def _with_query(address: Address, query: Mapping[str, str] | None) -> Address:
-    if not query:
-        return address
-    return Address(address.base, tuple({**dict(address.query), **query}.items()), address.authorization)

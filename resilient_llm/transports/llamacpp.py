@@ -62,16 +62,19 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             **options,
         )
         self._props_url = self._address.join("props", root=True)
+        self._only_model = ""
         self._template_url = self._address.join("apply-template", root=True)
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
-        """The models, with the window in use where the server serves a single one and tells."""
+        """The models; of those that are loaded with the window in use, where the server tells."""
         models = await super().list_models(extensions)
-        if len(models) != 1:
-            return models
-        loaded = models[0].loaded is not False
-        window = models[0].context_length or (await self._window(extensions) if loaded else None)
-        return [attrs.evolve(models[0], context_length=window, loaded=loaded)]
+        if len(models) == 1:
+            return [
+                await self._with_window(
+                    attrs.evolve(models[0], loaded=models[0].loaded is not False), "", extensions
+                )
+            ]
+        return [await self._with_window(model, model.id, extensions) for model in models]
 
     async def recognised(self) -> list[ModelInfo] | None:
         """The models, if the server has llama.cpp's properties, carries its name, or is loading as it does."""
@@ -91,8 +94,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
 
     def context_window(self, model: str) -> int | None:
         """The window as a listing told it; of a server with a single model, whatever that is called."""
-        windows = list(self._windows.values())
-        return windows[0] if len(windows) == 1 else super().context_window(model)
+        return super().context_window(self._only_model or model)
 
     async def count_tokens(
         self,
@@ -108,6 +110,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         Raises:
             BackendFailure: The server has no such route (llamafile has no template route).
         """
+        model = model or self.model or self._selection.known("chat")
         whose = {"model": model} if model else {}  # several models behind one server
         if isinstance(prompt, str):
             return await self._tokens(prompt, whose, special=False)
@@ -174,17 +177,33 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             request = attrs.evolve(request, extensions=extensions)
         return await super()._chat(request)
 
-    async def _window(self, extensions: Extensions | None) -> int | None:
+    async def _with_window(self, model: ModelInfo, name: str, extensions: Extensions | None) -> ModelInfo:
+        """The model, with its window if it is loaded and the server tells; a router is asked by the model's name."""
+        if model.context_length or not model.loaded:
+            return model
+        url = self._props_url.update_query(model=name) if name else self._props_url
         try:
-            props = await self.fetch(self._props_url, load_object, extensions=extensions)
+            props = await self.fetch(url, load_object, extensions=extensions)
         except (BackendFailure, ModelResponseInvalidError):
-            return None
-        return int_of(object_of(props.get("default_generation_settings")).get("n_ctx")) or None
+            return model
+        window = int_of(object_of(props.get("default_generation_settings")).get("n_ctx")) or None
+        return attrs.evolve(model, context_length=window)
+
+    def _noted(self, models: list[ModelInfo]) -> list[ModelInfo]:
+        self._only_model = models[0].id if len(models) == 1 else ""
+        return super()._noted(models)
 
     async def _tokens(self, text: str, whose: Mapping[str, str], *, special: bool) -> int:
         body = {"content": text, "prompt": text, "add_special": special, "parse_special": special, **whose}
         # "prompt" is what the newer llamafile calls "content"
         return await self.fetch(self._address.join("tokenize", root=True), _count, json.encode(body))
+
+
+class LlamafileTransport(LlamaCppTransport):
+    """Calls a llamafile; what differs from llama.cpp's own server is its name."""
+
+    label = "llamafile"
+    start_hint = "./model.llamafile --server"
 
 
 def _prompt(body: bytes) -> str:

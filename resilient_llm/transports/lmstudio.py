@@ -11,12 +11,13 @@ from resilient_llm.wire.openai import decode_models
 from resilient_llm.wire.payload import int_of, load_object, object_of, objects_of, reject_error, text_of
 
 from .openai_compatible import OpenAICompatibleTransport
-from .selection import LISTING_FAILED
+from .selection import LISTING_FAILED, logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resilient_llm.models import Extensions
+    from resilient_llm.models import Extensions, Request
+    from resilient_llm.response import Response
 
     from .credentials import ApiKey
     from .http import HTTPOptions
@@ -61,6 +62,7 @@ class LMStudioTransport(OpenAICompatibleTransport):
             auto_select=auto_select,
             **options,
         )
+        self._mismatch = ("", "")
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
         """The models, with state and window as far as this version of LM Studio tells.
@@ -70,6 +72,24 @@ class LMStudioTransport(OpenAICompatibleTransport):
         """
         own = await self._own_list(extensions)
         return await super().list_models(extensions) if own is None else own
+
+    async def _chat(self, request: Request) -> Response:
+        response = await super()._chat(request)
+        self._compare(request.model or self.model, response.info.model)
+        return response
+
+    def _compare(self, asked: str, answered: str) -> None:
+        """Warn, once for a pair, if another model answers: the one that is loaded may answer to any name."""
+        if not asked or asked == self.stand_in or asked in answered or answered in asked:
+            return  # the same, or with the instance's number or the quantization
+        if (asked, answered) != self._mismatch:
+            self._mismatch = asked, answered
+            logger.warning(
+                "%s: asked for %r, which %r answered; list the models that there are: resilient-llm models",
+                self.name,
+                asked,
+                answered,
+            )
 
     async def recognised(self) -> list[ModelInfo] | None:
         """The models, if one of LM Studio's own routes lists them."""

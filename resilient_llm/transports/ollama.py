@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 import attrs
 from msgspec import json
 
-from resilient_llm.commit import commit, whole
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelResponseInvalidError
-from resilient_llm.events import Result, UsageEvent
 from resilient_llm.wire.ollama import (
     ChatStreamDecoder,
     decode_chat,
@@ -28,14 +26,14 @@ from resilient_llm.wire.ollama import (
     with_state,
 )
 
-from .backend import END, BackendTransport
-from .bodies import StreamBody
+from .backend import BackendTransport
 from .ollama_host import ollama_url
 from .selection import LISTING_FAILED
 
 if TYPE_CHECKING:
     from resilient_llm.models import Extensions, ModelInfo, Request
-    from resilient_llm.response import Response
+    from resilient_llm.response import Response, ResponseInfo
+    from resilient_llm.wire.openai_response import ChatAnswer
 
     from .credentials import ApiKey
     from .http import HTTPOptions
@@ -143,38 +141,26 @@ class OllamaTransport(BackendTransport):
     # Operations ...
 
     async def _chat(self, request: Request) -> Response:
-        if not request.model:
-            request = await self._with_model(request, "chat")
-        resumes = request.stream and self.resumes(request)
-        resumed = resumes and "resume_from" in request.extensions
-        asked = await self.resumed(request) if resumed else request
         try:
-            response, pool = await self.send(
-                "POST", self._chat_url, encode_chat(asked), extensions=request.extensions
-            )
+            return await super()._chat(request)
         except BackendFailure as failure:
             if failure.status == 400 and self.context_window(request.model) is None:
                 await self._learn_windows(request.extensions)
             raise
-        info = self.info(response)
-        legacy = is_legacy(request)
-        if request.stream:
-            info.resumes = resumes
-            decoder = ChatStreamDecoder(legacy=legacy)
-            return await commit(StreamBody(response, decoder, info, pool, self.amend), request)
-        answer = await self.decoded(response, lambda body: decode_chat(body, legacy=legacy))
-        info.model, info.body = answer.model, answer.body
-        return whole(answer.events, info, request)
+
+    def _encode_chat(self, request: Request) -> bytes:
+        return encode_chat(request)
+
+    def _decode_chat(self, request: Request, body: bytes) -> ChatAnswer:
+        return decode_chat(body, legacy=is_legacy(request))
+
+    def _stream_decoder(self, request: Request, info: ResponseInfo) -> ChatStreamDecoder:
+        del info
+        return ChatStreamDecoder(legacy=is_legacy(request))
 
     async def _embed(self, request: Request) -> Response:
-        if not request.model:
-            request = await self._with_model(request, "embedding")
         url = self._address.join("api/embed")
-        response, _ = await self.send("POST", url, encode_embeddings(request), extensions=request.extensions)
-        result = await self.decoded(response, decode_embeddings)
-        info = self.info(response)
-        info.model = result.model
-        return whole([Result(result), UsageEvent(result.usage), END], info, request)
+        return await self._embed_at(url, request, encode_embeddings, decode_embeddings)
 
     # Models ...
 

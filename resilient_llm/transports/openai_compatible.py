@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 from msgspec import json
 
-from resilient_llm.commit import whole
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
-from resilient_llm.events import Result, UsageEvent
 from resilient_llm.wire.openai import (
     ChatAnswer,
     ChatStreamDecoder,
@@ -20,7 +18,7 @@ from resilient_llm.wire.openai import (
 )
 from resilient_llm.wire.payload import int_of, load_object
 
-from .backend import END, BackendTransport
+from .backend import BackendTransport
 from .http import LOCAL_KEEPALIVE
 
 if TYPE_CHECKING:
@@ -126,15 +124,7 @@ class OpenAICompatibleTransport(BackendTransport):
         return ChatStreamDecoder()
 
     async def _embed(self, request: Request) -> Response:
-        if not request.model:
-            request = await self._with_model(request, "embedding")
-        response, _ = await self.send(
-            "POST", self._embeddings_url, encode_embeddings(request), extensions=request.extensions
-        )
-        result = await self.decoded(response, decode_embeddings)
-        info = self.info(response)
-        info.model = result.model
-        return whole([Result(result), UsageEvent(result.usage), END], info, request)
+        return await self._embed_at(self._embeddings_url, request, encode_embeddings, decode_embeddings)
 
 
 def _count(body: bytes) -> tuple[int, int | None]:

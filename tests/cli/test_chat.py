@@ -229,7 +229,7 @@ async def test_what_is_left_out_comes_from_the_settings(serve, run, place, monke
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--backend", "lmstudo"], "one of auto, llamacpp"),
+        (["--backend", "lmstudo"], "one of auto, "),
         (["--base-url", "localhost:1234"], "an absolute URL"),
         (["--deadline", "0"], "a number of seconds above 0"),
         (["--deadline", "nan"], "a number of seconds above 0"),

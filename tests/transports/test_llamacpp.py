@@ -62,6 +62,28 @@ async def test_a_router_lists_its_models_with_their_state(serve, connect):
     ]
 
 
+async def test_a_routers_windows_are_those_of_its_models(serve, connect):
+    """Each loaded model is asked for its own; no other model is taken to have it, and counting names the model."""
+    entries = [{"id": state, "status": {"value": state}} for state in ("unloaded", "loaded")]
+    table = {
+        "/v1/models": {"data": entries},
+        "/props?model=loaded": PROPS,
+        "/v1/chat/completions": answer(),
+        "/tokenize": {"tokens": [1]},
+    }
+    server = await serve(routes(table))
+    llama = connect(server, LlamaCppTransport)
+    await llama(Request(messages=MESSAGES))
+    assert [llama.context_window(model) for model in ("loaded", "", "unloaded", "x")] == [
+        8192,
+        8192,
+        None,
+        None,
+    ]
+    await llama.count_tokens("Hello")
+    assert server.requests[-1].json["model"] == "loaded"
+
+
 async def test_a_conversation_is_counted_with_the_model_s_template(serve, connect):
     """The template makes the prompt, the tokenizer counts it with its special tokens."""
     server = await serve(routes({"/apply-template": {"prompt": "<s>Hi"}, "/tokenize": {"tokens": [1, 2, 3]}}))

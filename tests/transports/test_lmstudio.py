@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from transports.answers import MESSAGES, answer
+from transports.answers import MESSAGES, answer, delta, stop
 
-from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
+from resilient_llm.client import AsyncClient
+from resilient_llm.errors import (
+    BackendFailure,
+    ModelNotFoundError,
+    ModelResponseInvalidError,
+    ModelUnavailableError,
+)
 from resilient_llm.models import Request
 from resilient_llm.transports import LMStudioTransport
 from resilient_llm.transports.lmstudio import decode_native
@@ -134,3 +140,68 @@ def test_what_is_no_native_list_is_refused():
         decode_native(b'{"error": "x"}')
     with pytest.raises(ModelResponseInvalidError):
         decode_native(b'{"data": []}')
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "warned"),
+    [
+        ("big", "small", True),
+        ("local_model", "small", False),
+        ("acme/warm", "acme/warm:2", False),
+        ("acme/warm@q4_k_m", "acme/warm", False),
+        ("small", "small", False),
+        ("small", "", False),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_by_another_model_is_warned_of_once(
+    serve, connect, caplog, asked, answered, warned, stream
+):
+    """LM Studio may answer to a wrong name with the model that is loaded."""
+
+    async def script(request, wire):
+        if request.json["stream"]:
+            await wire.stream({**delta("a"), "model": answered}, {**stop(), "model": answered})
+            await wire.send(b"0\r\n\r\n")
+        else:
+            await wire.answer(answer(model=answered))
+
+    transport = connect(await serve(script), LMStudioTransport)
+    for _ in range(2):
+        response = await transport(Request(messages=MESSAGES, model=asked, stream=stream))
+        assert (await response.completion()).model == (answered or asked)
+    assert len(caplog.messages) == warned
+    assert all("'big'" in message and "'small'" in message for message in caplog.messages)
+
+
+async def test_a_server_that_is_not_there_is_asked_for_the_stand_in(serve, connect, caplog):
+    """One warning, however often it is tried; then the call tells what is wrong, and how to start the server."""
+    server = await serve(studio())
+    await server.stop()
+    transport = connect(server, LMStudioTransport)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailableError, match="lms server start"):
+            await transport(Request(messages=MESSAGES))
+    (warning,) = caplog.messages
+    assert "asking for 'local_model'" in warning
+    await server.start()
+    server.script = studio(plain=PLAIN)
+    await transport(Request(messages=MESSAGES))
+    assert server.requests[-1].json["model"] == "a"
+
+
+async def test_a_model_that_is_not_there_is_an_error_that_says_how_to_list_them(serve, connect):
+    """LM Studio's own refusal, with what to do next."""
+    refusal = {
+        "message": "No model found that matches 'x'",
+        "type": "invalid_request_error",
+        "code": "model_not_found",
+    }
+
+    async def script(_request, wire):
+        await wire.answer({"error": refusal}, status=404)
+
+    transport = connect(await serve(script), LMStudioTransport)
+    async with AsyncClient(transport=transport, model="x") as llm:
+        with pytest.raises(ModelNotFoundError, match="resilient-llm models"):
+            await llm.complete("Hello")
