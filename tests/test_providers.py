@@ -60,6 +60,26 @@ def test_lm_studio_has_its_users_defaults() -> None:
         assert [seen.body["max_tokens"] for seen in server.requests] == [1024] * 4
 
 
+def test_anthropic_is_a_provider_like_any_other(monkeypatch) -> None:
+    """Its key from the parameters or the environment, its address, model, limits; a conversation with it."""
+    parameters = {"model": "claude-haiku-4-5", "max_tokens": 7, "temperature": 0.3, "timeout": 5}
+    with (
+        serving() as server,
+        create("anthropic", api_base=server.url, api_key="sk-one", **parameters) as provider,
+    ):
+        assert provider.generate("Hello").endswith("Hello")
+        assert provider.generate_with_context("Tell me a joke", CONTEXT).endswith("joke")
+        first, second = server.requests
+        sent = {name: first.body[name] for name in ("model", "max_tokens", "temperature")}
+        assert sent == {name: parameters[name] for name in sent}
+        assert first.headers["x-api-key"] == "sk-one"
+        assert len(second.body["messages"]) == 3
+    with pytest.raises(rl.ModelAuthError, match="ANTHROPIC_API_KEY"):
+        create("anthropic", **parameters)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-two")
+    create("anthropic", **parameters).close()
+
+
 def test_the_timeout_bounds_an_attempt() -> None:
     """In seconds, for answers that come whole and for the first token of a stream."""
     with (

@@ -379,6 +379,10 @@ async def test_offline_mode_wins_over_everything(monkeypatch) -> None:
         ({"llm_provider": "lmstudio"}, "<LMStudioTransport lmstudio at http://localhost:1234/v1>"),
         ({"llm_provider": "llamacpp", "llm_model": "m"}, "LlamaCppTransport llamacpp at .*, model 'm'"),
         ({"llm_provider": "OpenAI", "api_key": "k"}, "OpenAITransport openai at https://api.openai.com/v1"),
+        (
+            {"llm_provider": "anthropic", "api_key": "k"},
+            "AnthropicTransport anthropic at https://api.anthropic.com",
+        ),
         ({"llm_api_base": "http://box:1"}, "OpenAICompatibleTransport openai-compatible at http://box:1/v1"),
         (
             {"backend": "lmstudio", "base_url": "http://box:1"},
