@@ -80,16 +80,17 @@ class _CallIds:
     """Ids of calls as the API takes them, and which call a result belongs to."""
 
     def __init__(self) -> None:
-        self._used: set[str] = set()
+        self._used: dict[str, int] = {}
         self._latest: dict[object, str] = {}
 
     def of_call(self, key: object) -> str:
         base = NO_ID.sub("_", text_of(key) or "") or "call"
-        identity, count = base, 1
+        identity, count = base, self._used.get(base, 0)
         while identity in self._used:
             count += 1
             identity = f"{base}_{count}"
-        self._used.add(identity)
+        self._used[base] = max(count, 1)
+        self._used.setdefault(identity, 1)
         self._latest[key] = identity
         return identity
 

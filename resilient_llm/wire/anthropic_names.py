@@ -7,6 +7,7 @@ but a call must not wait for a listing.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 NUMBERED: Final = re.compile(r"claude-(?:[a-z]+-)*(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
@@ -15,6 +16,7 @@ VERSION: Final = "2023-06-01"
 """The version of the API whose options are all here. `2026-10-21` is the next one, and has no sampling any more."""
 
 
+@lru_cache(maxsize=64)
 def version_of(model: str) -> tuple[int, int] | None:
     """The version in a model's name, whoever hosts it; the newest if it has none, None if it is no Claude."""
     name = model.lower()

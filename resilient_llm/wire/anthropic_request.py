@@ -50,6 +50,7 @@ DROPPED: Final = frozenset(
     }
 )
 """Options of OpenAI's that have no counterpart, and whose absence does no harm."""
+HANDLED: Final = TRANSLATED | DROPPED
 SERVICE_TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 COUNTED: Final = frozenset(
     {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}
@@ -78,7 +79,7 @@ def chat_body(request: Request, version: str = VERSION) -> dict[str, Any]:
     blocks, turns = encode_messages(request.messages)
     body: dict[str, Any] = {"model": request.model} if request.model else {}
     body["messages"] = turns
-    body.update((name, value) for name, value in given.items() if name not in TRANSLATED | DROPPED)
+    body.update((name, value) for name, value in given.items() if name not in HANDLED)
     try:
         blocks = [*encode_content(given.get("system")), *blocks]
         if system := _system(blocks, given.get("response_format")):
@@ -199,6 +200,8 @@ def _names(body: dict[str, Any], given: Mapping[str, Any]) -> None:
 
 def _sampling(body: dict[str, Any], model: str, version: str) -> None:
     """Sampling as far as the model takes it; a model that thinks takes none."""
+    if body.keys().isdisjoint(SAMPLING):
+        return
     thinks_now = object_of(body.get("thinking")).get("type", "disabled") != "disabled"
     for name in SAMPLING:
         if thinks_now or not takes_sampling(model, version) or body.get(name) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -207,6 +208,23 @@ def test_ids_are_made_fit_and_never_repeat():
         ["call_0_2", "call"],
         ["call_0_2", "call"],
     ]
+
+
+def test_ids_that_look_like_replacements():
+    """What stands in for a repeated id is not an id that another call has."""
+    said = [assistant(call(identity)) for identity in ("a", "a_2", "a", "a", "a_3", "a_2", "a")]
+    sent = turns(*HI, *said)[1]["content"]
+    ids = [block["id"] for block in sent]
+    assert ids[:3] == ["a", "a_2", "a_3"]
+    assert len(set(ids)) == 7
+
+
+def test_ids_repeated_often_cost_linear_time():
+    """A server that calls each call the same does not make a long conversation dear."""
+    messages = [*HI, *[assistant(call("call_0"))] * 4000]
+    began = time.process_time()
+    turns(*messages)
+    assert time.process_time() - began < 2
 
 
 def test_legacy_calls_get_ids():
