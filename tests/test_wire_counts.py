@@ -51,25 +51,25 @@ FAILURES = {
 }
 
 COUNTS = """
-                       client  one_try  composed  wrapped  fallback  fallback_only  recovery
-    down                   4!       1!        3!       4!       4+1            1+1        4!
-    500                    4!       1!        3!       4!       4+1            1+1        4!
-    503                    4!       1!        3!       4!       4+1            1+1        4!
-    429                    4!       1!        3!       4!       4+1            1+1        4!
-    429, soon              4!       1!        3!       4!       4+1            1+1        4!
-    429, in an hour        1!       1!        1!       1!       1+1            1+1        1!
-    no credit              1!       1!        1!       1!       1+1            1+1        1!
-    wrong key              1!       1!        1!       1!        1!             1!        1!
-    no such model          1!       1!        1!       1!       1+1            1+1        1!
-    malformed              1!       1!        1!       1!        1!             1!        1!
-    too long               1!       1!        1!       1!       1+1            1+1        1!
-    filtered               1!       1!        1!       1!        1!             1!        1!
-    garbage                4!       1!        3!       4!       4+1            1+1        4!
-    cut                    4!       1!        3!       4!       4+1            1+1        4!
-    breaks later        4!|1!       1!     3!|1!    4!|1!    4+1|1!         1+1|1!        4!
-    hangs                  4!       1!        3!       4!       4+1            1+1        4!
-    late                   1!       1!        1!       1!       1+1            1+1        1!
-    sound                   1        1         1        1         1              1         1
+                       client  one_try  composed  wrapped  fallback  fallback_only  recovery  cached
+    down                   4!       1!        3!       4!       4+1            1+1        4!      4!
+    500                    4!       1!        3!       4!       4+1            1+1        4!      4!
+    503                    4!       1!        3!       4!       4+1            1+1        4!      4!
+    429                    4!       1!        3!       4!       4+1            1+1        4!      4!
+    429, soon              4!       1!        3!       4!       4+1            1+1        4!      4!
+    429, in an hour        1!       1!        1!       1!       1+1            1+1        1!      1!
+    no credit              1!       1!        1!       1!       1+1            1+1        1!      1!
+    wrong key              1!       1!        1!       1!        1!             1!        1!      1!
+    no such model          1!       1!        1!       1!       1+1            1+1        1!      1!
+    malformed              1!       1!        1!       1!        1!             1!        1!      1!
+    too long               1!       1!        1!       1!       1+1            1+1        1!      1!
+    filtered               1!       1!        1!       1!        1!             1!        1!      1!
+    garbage                4!       1!        3!       4!       4+1            1+1        4!      4!
+    cut                    4!       1!        3!       4!       4+1            1+1        4!      4!
+    breaks later        4!|1!       1!     3!|1!    4!|1!    4+1|1!         1+1|1!        4!   4!|1!
+    hangs                  4!       1!        3!       4!       4+1            1+1        4!      4!
+    late                   1!       1!        1!       1!       1+1            1+1        1!      1!
+    sound                   1        1         1        1         1              1         1       1
 """
 """The stacks are functions below, each with the page that shows it; the backend behind a fallback is sound.
 
@@ -86,7 +86,7 @@ TIMED = ("hangs", "late")
 def options(failure: str) -> dict[str, float]:
     """The options of each call."""
     limits = {"hangs": {"attempt_timeout": HANGS}, "late": {"deadline": LATE}}
-    return {"initial_backoff": 0.001, **limits.get(failure, {})}
+    return {"initial_backoff": 0.001, "temperature": 0, **limits.get(failure, {})}
 
 
 def calls(llm: rl.AsyncClient, failure: str) -> Call:
@@ -155,7 +155,12 @@ def recovery(first: str, second: str, failure: str):
     return client(first, second, failure, recovery="restart")
 
 
-STACKS = (client, one_try, composed, wrapped, fallback, fallback_only, recovery)
+def cached(first: str, second: str, failure: str):
+    """How-to, "Send equal calls once"; the first of them."""
+    return client(first, second, failure, cache=rl.Cache(), coalesce=rl.Coalesce())
+
+
+STACKS = (client, one_try, composed, wrapped, fallback, fallback_only, recovery, cached)
 
 
 async def cell(stack, failure: str, *, stream: bool) -> str:

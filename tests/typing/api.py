@@ -79,8 +79,17 @@ async def composing() -> None:
     tokenizer = rl.LlamaCppTransport()
     stack.append(rl.TokenBudget(strategy="keep_first_turn", tokenizer=tokenizer, context_window=4096))
     stack.append(rl.TokenBudget(strategy=rl.Summarize(lambda dropped: f"{len(dropped)} messages")))
+    stack.append(
+        rl.Fallback(
+            [rl.Target(rl.OfflineTransport(), model="m", stack=[retry])], patience=None, max_retries=1
+        )
+    )
     handler: rl.Handler = rl.Pipeline(stack, rl.OfflineTransport())
     response = await handler(rl.Request(messages=[{"role": "user", "content": "Hello"}]))
+    async with rl.AsyncClient(
+        "lmstudio", fallback=[rl.OfflineTransport(), rl.Target(rl.OpenAITransport())]
+    ) as llm:
+        print(llm.pipeline)
     print(await response.completion())
 
 
