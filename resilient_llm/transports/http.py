@@ -18,7 +18,7 @@ from resilient_llm.response import ResponseInfo
 
 from .address import environment_proxy, parse_address
 from .credentials import ApiKey, Credential
-from .reading import hide_headers, lower_case, read_some, read_whole
+from .reading import lower_case, raise_clean, read_some, read_whole
 from .sessions import MAX_ANSWER_BYTES, Pool, Sessions
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ class HTTPTransport:
             self._explain(exc)
             raise
         except aiohttp.ClientResponseError as exc:
-            hide_headers(exc)
-            raise
+            raise_clean(exc, self.name)
         if not 200 <= response.status < 300:
             raise await self._failure(response)
         return response, pool

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from resilient_llm.errors import ModelResponseInvalidError
+from resilient_llm.errors import ModelResponseInvalidError, ModelUnavailableError
 from resilient_llm.wire.payload import refuse_bushy
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ MAX_CONTAINERS: Final = 4_000_000
 MAX_VALUES: Final = 16_000_000
 """More numbers than 2,048 vectors of 3,072 dimensions have, twice over."""
 
+_QUOTATION: Final = re.compile(r"""[\s:]*(?:b|bytearray\(b?)?['"].*""", re.DOTALL)
 _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
 
 
@@ -77,7 +80,21 @@ def lower_case(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def hide_headers(exc: aiohttp.ClientResponseError) -> None:
-    """Take the request's headers out of an error, whose repr would show them, key and all."""
+def raise_clean(exc: aiohttp.ClientResponseError, backend: str) -> NoReturn:
+    """Raise an error of aiohttp without what it must not show: the request's headers, and what it quotes.
+
+    aiohttp quotes what it could not parse, which may be an answer, and calls it a status of 400.
+
+    Raises:
+        ModelUnavailableError: What came is no HTTP.
+        aiohttp.ClientResponseError: Anything else.
+    """
+    unreadable = isinstance(exc.__cause__, HttpProcessingError)
     exc.request_info = exc.request_info._replace(headers=_NO_HEADERS)
     exc.args = (exc.request_info, exc.history)
+    exc.message = " ".join(_QUOTATION.sub("", exc.message).split())
+    exc.__cause__ = exc.__context__ = None
+    if not unreadable:
+        raise exc
+    msg = f"what came is no sound HTTP: {exc.message}"
+    raise ModelUnavailableError(msg, backend=backend) from exc

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import aiohttp
 
 from .drains import Drains
+from .protocol import harden
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -127,11 +128,14 @@ class Sessions:
             msg = "the connector is closed; give a new one, or none"
             raise RuntimeError(msg)
         return aiohttp.ClientSession(
-            connector=self._connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keepalive),
+            connector=harden(self._connector or self._make_connector()),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             read_bufsize=READ_BUFFER_BYTES,
         )
+
+    def _make_connector(self) -> aiohttp.BaseConnector:
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keepalive)
 
 
 async def _until_the_loop_ends(pool: Pool) -> AsyncGenerator[None, None]:

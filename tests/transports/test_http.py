@@ -84,7 +84,7 @@ async def test_the_key_is_never_shown(serve, connect):
     transport = connect(await serve(script), api_key=KEY)
     with pytest.raises(BackendFailure) as refused:
         await transport(CHAT)
-    with pytest.raises(aiohttp.ClientError) as broken:
+    with pytest.raises(ModelUnavailableError) as broken:
         await transport(attrs.evolve(CHAT, extensions={"query": {"stream": "1"}}))
     shown = [repr(transport), refused.value.body, repr(refused.value)]
     error = broken.value
