@@ -33,6 +33,7 @@ def completion(done: Completion) -> dict[str, Any]:
         "backend": done.backend,
         "request_id": done.request_id,
         "attempts": done.attempts,
+        "cached": done.cached,
         "trace": [_attempt(attempt) for attempt in done.trace],
         "pruned": None if done.pruned is None else attrs.asdict(done.pruned),
     }
