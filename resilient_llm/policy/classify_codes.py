@@ -45,7 +45,7 @@ KEYS: Final = (
 )
 
 INVALID: Final = (
-    r"^(?:unsupported(?:parameter|value)|invalid(?:type|value|parameter|functionparameters|jsonschema|image|base64)"
+    r"^(?:availabletools|unsupported(?:parameter|value)|invalid(?:type|value|parameter|functionparameters|jsonschema|image|base64)"
     r"|missing|unknownparameter|nonexistentparameter|extraforbidden|(?:integer|decimal|array|string|number|object)(?:above|below))"
 )
 

@@ -297,6 +297,21 @@ CASES: list[tuple[str, int, str, ErrorCode]] = [
         C.MODEL_CONTENT_FILTERED,
     ),
     (
+        "anthropic's number of tools",
+        400,
+        json.dumps(
+            {
+                "type": "error",
+                "error": {
+                    "type": "invalid_request_error",
+                    "message": "The tools available after a message exceed a limit on their number.",
+                    "details": {"error_code": "available_tools_limit_exceeded"},
+                },
+            }
+        ),
+        C.MODEL_INVALID_REQUEST,
+    ),
+    (
         "anthropic filter",
         400,
         anthropic("Output blocked by content filtering policy", "invalid_request_error"),
