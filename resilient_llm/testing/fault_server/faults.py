@@ -191,6 +191,7 @@ class KeepAlive(Pace):
         while True:
             await exchange.pause(self.every)
             await exchange.chunk(sign if self.sign is None else self.sign)
+            await exchange.flush()
 
 
 @attrs.frozen(kw_only=True)
