@@ -15,7 +15,7 @@ BYTES_PER_TOKEN = 4
 
 
 def messages(body: Body) -> list[Body]:
-    """The messages: a system prompt beside them first; a prompt or an input that is a text is one message.
+    """The messages: a system prompt beside them first; a prompt or an input that is a text is one, texts are several.
 
     Raises:
         TypeError: They are no messages.
@@ -23,6 +23,8 @@ def messages(body: Body) -> list[Body]:
     told = body.get("messages", body.get("input", body.get("prompt")))
     if isinstance(told, str):
         told = [{"content": told}]
+    elif "messages" not in body:
+        told = [item if isinstance(item, Mapping) else {"content": str(item)} for item in told or ()]
     system = body.get("system") or body.get("instructions")
     found = [{"content": system}, *(told or ())] if system else list(told or ())
     if not all(isinstance(message, Mapping) for message in found):
