@@ -99,12 +99,12 @@ class ContentSeen:
 
 @attrs.frozen
 class Waiting:
-    """A stage is about to wait before it calls again.
+    """A stage is about to wait before it calls, or calls again.
 
     Args:
-        seconds: How long.
-        error: Why.
-        attempt: The number of the attempt that failed.
+        seconds: How long, as far as can be told.
+        error: Why: how the last attempt failed; if it is `local`, the limit that holds back the next one.
+        attempt: The number of the attempt that failed, or is held back.
     """
 
     seconds: float

@@ -22,7 +22,8 @@ def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions
     """The stages that a call should pass, outermost first; a plain list, to be edited like one.
 
     Logging, Deadline, StreamRecovery, Fallback if there are targets for it, then `target_stages`: Cache and Coalesce if
-    there are any, TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout, ErrorClassifier.
+    there are any, TokenBudget, Retry, breaker.peek, RateLimit, ConcurrencyLimit if asked for, CircuitBreaker,
+    AttemptTimeout, ErrorClassifier.
 
     Args:
         backend: The transport's name, for errors.

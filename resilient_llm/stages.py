@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import backoff
 
 from .clock import SYSTEM_CLOCK, Clock
-from .middleware import AttemptTimeout, CircuitBreaker, ErrorClassifier, Retry, TokenBudget
+from .middleware import (
+    AttemptTimeout,
+    CircuitBreaker,
+    ConcurrencyLimit,
+    ErrorClassifier,
+    RateLimit,
+    Retry,
+    TokenBudget,
+)
 from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
 from .policy.outcomes import OUTCOMES, Row
 from .policy.retry_budget import RetryBudget
@@ -38,7 +46,9 @@ class StackOptions(TypedDict, total=False):
     `deadline` (600): see `Deadline`. `recovery` ("raise"): see `StreamRecovery`. `first_token_timeout` (60),
     `idle_timeout` (30), `attempt_timeout` (600): see `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or
     None for none. `token_budget`: a `TokenBudget` of one's own, or None for none. `context_window`: the model's
-    window in tokens, or a function of the model that gives it.
+    window in tokens, or a function of the model that gives it. `rate_limit`: a `RateLimit` of one's own, or None for
+    none; default: one that only learns from the backend. `concurrency` (None): how many calls may be on the wire at
+    once, or a `ConcurrencyLimit` of one's own.
     `cache`: a `Cache`, for this backend and not for its fallbacks, `coalesce`: a `Coalesce`; default: neither.
     `fallback`: targets or transports that are asked, in order, where this one fails, or a `Fallback` of one's own.
     `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
@@ -58,6 +68,8 @@ class StackOptions(TypedDict, total=False):
     breaker: CircuitBreaker | None
     token_budget: TokenBudget | None
     context_window: Window
+    rate_limit: RateLimit | None
+    concurrency: ConcurrencyLimit | int | None
     outcomes: Mapping[ErrorCode, Row]
     cache: Cache | None
     coalesce: Coalesce | None
@@ -81,8 +93,9 @@ def check_options(options: StackOptions) -> None:
 def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages of one target, outermost first: its own window, retries, circuit and time limits; a plain list.
 
-    Cache and Coalesce if there are any, TokenBudget, Retry, breaker.peek, CircuitBreaker, AttemptTimeout,
-    ErrorClassifier. Options that concern the whole call (`deadline`, `recovery`, `fallback`) have no effect here.
+    Cache and Coalesce if there are any, TokenBudget, Retry, breaker.peek, RateLimit, ConcurrencyLimit if asked for,
+    CircuitBreaker, AttemptTimeout, ErrorClassifier. Options that concern the whole call (`deadline`, `recovery`,
+    `fallback`) have no effect here.
 
     Args:
         backend: The transport's name, for errors.
@@ -110,8 +123,28 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
     stack: list[Middleware] = [stage for stage in first if stage is not None]
     stack.append(_retry(options, clock))
     if breaker is not None:
-        stack += [breaker.peek, breaker]
+        stack.append(breaker.peek)
+    stack += _limits(options, clock)
+    if breaker is not None:
+        stack.append(breaker)
     return [*stack, timeout, ErrorClassifier(backend=backend, clock=clock)]
+
+
+def _limits(options: StackOptions, clock: Clock) -> list[Middleware]:
+    """The rate limit, the concurrency limit, and the rate limit's second look at what has queued in between."""
+    if "rate_limit" in options:
+        rate = options["rate_limit"]
+    else:
+        rate = RateLimit(
+            max_server_delay=options.get("max_server_delay", 60.0), clock=clock, rng=options.get("rng")
+        )
+    concurrency = options.get("concurrency")
+    if isinstance(concurrency, int):
+        concurrency = ConcurrencyLimit(concurrency, clock=clock)
+    stages: list[Middleware] = [] if rate is None else [rate]
+    if concurrency is not None:
+        stages.append(concurrency)
+    return [*stages, rate.recheck] if rate is not None and concurrency is not None else stages
 
 
 def _breaker(options: StackOptions, timeout: AttemptTimeout, clock: Clock) -> CircuitBreaker:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .pipeline import Handler, Middleware, Transport
     from .stages import StackOptions
 
-STATEFUL = ("breaker", "retry_budget", "token_budget", "cache")
-"""Options that are objects which remember a backend: each target gets its own, or none if there is to be none."""
+STATEFUL = ("breaker", "cache", "concurrency", "rate_limit", "retry_budget", "token_budget")
+"""Options that belong to one backend: each target gets what is standard, or none if there is to be none."""
 
 
 def _callable(_instance: object, _attribute: object, value: Any) -> None:

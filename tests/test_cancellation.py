@@ -15,9 +15,11 @@ from resilient_llm.fallback import Fallback
 from resilient_llm.middleware import (
     AttemptTimeout,
     CircuitBreaker,
+    ConcurrencyLimit,
     Deadline,
     ErrorClassifier,
     Logging,
+    RateLimit,
     Retry,
     StreamRecovery,
     TokenBudget,
@@ -45,6 +47,11 @@ STACKS: dict[str, Callable[[FakeClock], list[Middleware]]] = {
     "recovery": lambda clock: [StreamRecovery("restart"), Retry(clock=clock)],
     "breaker": lambda clock: [CircuitBreaker(clock=clock)],
     "peek and breaker": lambda clock: [(breaker := CircuitBreaker(clock=clock)).peek, breaker],
+    "rate limit": lambda clock: [RateLimit(clock=clock)],
+    "rate limit of one's own": lambda clock: [
+        RateLimit(requests_per_minute=2, tokens_per_minute=10_000, clock=clock)
+    ],
+    "concurrency": lambda clock: [ConcurrencyLimit(1, clock=clock)],
     "attempt timeout": lambda clock: [AttemptTimeout(clock=clock)],
     "fallback": lambda clock: [Fallback([ScriptedTransport("no")], clock=clock)],
     "cache": lambda clock: [Cache(when=lambda _: True, clock=clock)],
@@ -52,6 +59,9 @@ STACKS: dict[str, Callable[[FakeClock], list[Middleware]]] = {
     "classifier": lambda clock: [ErrorClassifier(clock=clock)],
     "fault injection": lambda clock: [FaultInjection(script=[Answer()], latency=0.2, clock=clock)],
     "standard": lambda clock: standard_stack(clock=clock),
+    "with limits": lambda clock: standard_stack(
+        clock=clock, rate_limit=RateLimit(requests_per_minute=2, clock=clock), concurrency=1
+    ),
     "with a fallback": lambda clock: standard_stack(clock=clock, fallback=[ScriptedTransport("no")]),
 }
 

@@ -126,6 +126,8 @@ class Screen:
                 if not self._loading:
                     self.notice(f"waiting: {_brief(error)}; asking once a second")
                 self._loading = True
+            case Waiting(seconds=seconds, error=error) if error.local:
+                self.notice(f"waiting: {_brief(error)}; attempt {notice.attempt} {_when(seconds)}")
             case Waiting(seconds=seconds, error=error, attempt=number):
                 self.notice(f"retry: {_brief(error)}; attempt {number + 1} {_when(seconds)}")
             case PruneReport():

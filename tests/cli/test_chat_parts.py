@@ -135,11 +135,15 @@ def test_notices_of_a_call(capsys) -> None:
     for notice in (loading, loading, rl.Attempt(3, "here", 1.0), rl.ContentSeen(), loading):
         screen.observe(notice)
     screen.observe(rl.PruneReport(2, 900, 400, 512))
+    screen.observe(rl.Waiting(3.0, rl.LimitExceededError("requests_per_minute=60 holds the call back"), 1))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "retry: MODEL_OVERLOADED (here, HTTP 503): busy; attempt 2 in 12 s"
     assert lines[1] == f"retry: MODEL_TIMEOUT: {'x' * 200}...; attempt 3 at once"
     assert lines[2] == lines[3] == "waiting: MODEL_LOADING: loading model; asking once a second"
     assert lines[4] == "pruned: the oldest messages (2) are left out, 900 tokens are now 400, 512 fit"
+    assert (
+        lines[5] == "waiting: LIMIT_EXCEEDED: requests_per_minute=60 holds the call back; attempt 1 in 3.0 s"
+    )
 
 
 def test_a_line_is_never_written_into_an_answer(monkeypatch) -> None:

@@ -112,6 +112,7 @@ def test_each_stage_is_seen_at_work(played):
     """Retries, waits that the server asked for, pruning, and the circuit are in the figures."""
     stages = figures(played, interrupted=False)["stack"]["stages"]
     assert stages["retries"] >= stages["retries_after_server_delay"] > 0
+    assert stages["calls_held_back"] > 0
     assert stages["calls_saved_by_retry"] > 0
     assert stages["conversations_pruned"] > 0
     assert stages["tokens_pruned"] > 1000

@@ -50,6 +50,8 @@ def _stages(tally: Tally) -> dict[str, Any]:
         "retries": stages.retries,
         "retries_after_server_delay": stages.told_to_wait,
         "waited_seconds": round(stages.waited, 2),
+        "calls_held_back": stages.held,
+        "held_back_seconds": round(stages.held_for, 2),
         "calls_saved_by_retry": tally.healed,
         "calls_rejected_by_open_circuit": tally.rejected,
         "circuit": [{"at": round(at, 2), "state": state} for at, state in tally.circuit],

@@ -87,6 +87,7 @@ def _stages(facts: Mapping[str, Any]) -> Table:
         "TokenBudget": f"conversations pruned: {did['conversations_pruned']}, tokens: {did['tokens_pruned']:,}",
         "Retry": f"retries: {did['retries']} (timed by the server: {did['retries_after_server_delay']}), "
         f"calls saved: {did['calls_saved_by_retry']}, waits: {did['waited_seconds']:.1f} s",
+        "RateLimit": f"calls held back: {did['calls_held_back']}, for {did['held_back_seconds']:.1f} s in all",
         "CircuitBreaker": f"opened: {openings}, probes: {probes}, "
         f"calls rejected at once: {did['calls_rejected_by_open_circuit']}",
         "ErrorClassifier": f"failed attempts: {_counts(did['failed_attempts']) or 'none'}",

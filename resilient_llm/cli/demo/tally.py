@@ -68,6 +68,8 @@ class Stages:
     retries: int = 0
     waited: float = 0.0
     told_to_wait: int = 0
+    held: int = 0
+    held_for: float = 0.0
     pruned_calls: int = 0
     pruned_tokens: int = 0
     failures: Counter[str] = attrs.field(factory=Counter)
@@ -75,7 +77,10 @@ class Stages:
 
     def notice(self, notice: Notice) -> None:
         """Take note; an observer of the client."""
-        if isinstance(notice, Waiting):
+        if isinstance(notice, Waiting) and notice.error.local:
+            self.held += 1
+            self.held_for += notice.seconds
+        elif isinstance(notice, Waiting):
             self.retries += 1
             self.waited += notice.seconds
             self.told_to_wait += notice.error.retry_after is not None

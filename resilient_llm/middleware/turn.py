@@ -1,0 +1,135 @@
+"""How a call waits for its turn at a rate limit.
+
+The rules of this file:
+
+- In the line, only the first asks the limit; it takes what it needs and leaves in the same step, so that a call which
+  is cancelled holds nothing.
+- A cool-down is not waited for in the line: each call sleeps by itself, for a little longer than the others by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from resilient_llm.errors import LimitExceededError
+from resilient_llm.events import Waiting
+from resilient_llm.policy.backoff import Uniform, server_delay
+from resilient_llm.policy.rate_limit import Held, Ticket
+
+if TYPE_CHECKING:
+    from resilient_llm.clock import Clock
+    from resilient_llm.models import Request
+    from resilient_llm.policy.buckets import Amounts
+
+    from .gates import Gate
+
+
+_OTHERS = "the calls before it"
+
+
+class Turn:
+    """One call's way through a gate.
+
+    Args:
+        gate: The gate.
+        request: The call.
+        amounts: What it takes.
+        clock: Time.
+        uniform: Where the spread of the wake-ups comes from.
+        patience: Seconds; a longer cool-down is not waited for.
+    """
+
+    __slots__ = ("_amounts", "_by", "_clock", "_gate", "_patience", "_request", "_told", "_uniform")
+
+    def __init__(
+        self,
+        gate: Gate,
+        request: Request,
+        amounts: Amounts,
+        *,
+        clock: Clock,
+        uniform: Uniform,
+        patience: float,
+    ) -> None:
+        self._gate = gate
+        self._request = request
+        self._amounts = amounts
+        self._clock = clock
+        self._uniform = uniform
+        self._patience = patience
+        self._told = False
+        deadline = math.inf if request.deadline is None else request.deadline
+        self._by = min(deadline, clock.monotonic() + request.extensions.get("max_wait", math.inf))
+
+    async def come(self) -> Ticket:
+        """Wait for it, and take what the call needs.
+
+        Raises:
+            LimitExceededError: It would not come in time.
+        """
+        while (ticket := await self._queue()) is None:
+            await self._cool_down()
+        return ticket
+
+    async def _queue(self) -> Ticket | None:
+        """The ticket; or None, if there is a cool-down."""
+        pace, now = self._gate.pace, self._clock.monotonic
+        with self._gate.line.join() as place:
+            held = pace.queue(self._amounts, now())
+            try:
+                self._mind(held)
+                while held is None or not held.cooling:
+                    seconds = math.inf
+                    if place.first:
+                        entered = pace.enter(self._amounts, now())
+                        if isinstance(entered, Ticket):
+                            return entered
+                        held, seconds = entered, entered.seconds
+                        if held.cooling:
+                            break
+                        self._mind(held)
+                    await place.wait(self._bounded(seconds))
+            finally:
+                pace.unqueue(self._amounts)
+        return None
+
+    async def _cool_down(self) -> None:
+        left = self._gate.pace.cooling(self._clock.monotonic())
+        if not left:
+            return
+        held = Held(server_delay(left, self._uniform), "the cool-down after a rate limit")
+        if left > self._patience:
+            raise self._error(held.why, left)
+        self._mind(held)
+        await self._clock.sleep(held.seconds)
+
+    def _mind(self, held: Held | None) -> None:
+        """Reject the call if the wait would be too long, else tell of it, once."""
+        if held is None or held.cooling:
+            return
+        if self._clock.monotonic() + held.seconds >= self._by:
+            raise self._error(held.why, held.seconds)
+        if not self._told:
+            self._told = True
+            error = LimitExceededError(
+                f"{held.why} holds the call back",
+                retry_after=held.seconds,
+                model=self._request.model or None,
+            )
+            self._request.tell(Waiting(held.seconds, error, self._request.attempt))
+
+    def _bounded(self, seconds: float) -> float | None:
+        """How long to wait at a stretch."""
+        left = self._by - self._clock.monotonic()
+        if left <= 0:
+            raise self._error(_OTHERS)
+        least = min(seconds, left)
+        return None if least == math.inf else least
+
+    def _error(self, why: str, seconds: float | None = None) -> LimitExceededError:
+        return LimitExceededError(
+            f"{why} would hold the call back for longer than it may wait",
+            retry_after=seconds,
+            model=self._request.model or None,
+        )

@@ -1,0 +1,64 @@
+"""The shared cool-down: what one call was refused with holds back all that share its limit.
+
+The rules of this file:
+
+- A cool-down ends with time alone. A refusal may prolong it, nothing shortens it.
+- A call belongs to the generation in which it was sent. Each refusal that begins a cool-down begins a generation;
+  the refusals of calls that were in flight then are the same event, and their successes say nothing of it.
+- A backend that does not say how long is left alone for twice as long each time, until a call of the newest
+  generation succeeds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+FIRST: Final = 0.5
+"""Seconds of the first cool-down, where the backend does not say how long."""
+
+LONGEST_GUESS: Final = 30.0
+
+
+class Cooldown:
+    """Calls are held back until an instant. Pure in `now` (monotonic seconds); its owner locks.
+
+    Args:
+        longest: Seconds; no cool-down is longer, whatever the backend asks for.
+
+    Attributes:
+        generation: How many cool-downs have begun; to be handed back with a call's result.
+    """
+
+    __slots__ = ("_longest", "_run", "_until", "generation")
+
+    def __init__(self, longest: float) -> None:
+        self.generation = 0
+        self._longest = longest
+        self._until = -math.inf
+        self._run = 0
+
+    def left(self, now: float) -> float:
+        """Seconds for which calls are still held back."""
+        return max(0.0, self._until - now)
+
+    def refused(self, generation: int, asked: float | None, now: float) -> None:
+        """A call of that generation was refused; the backend asked for so many seconds, or did not say."""
+        if generation != self.generation and now < self._until:
+            if asked:
+                self._hold(asked, now)
+            return
+        self.generation += 1
+        if asked:
+            self._hold(asked, now)
+        else:
+            self._hold(min(LONGEST_GUESS, FIRST * 2**self._run), now)
+            self._run = min(self._run + 1, 10)
+
+    def succeeded(self, generation: int) -> None:
+        """A call of that generation was answered."""
+        if generation == self.generation:
+            self._run = 0
+
+    def _hold(self, seconds: float, now: float) -> None:
+        self._until = max(self._until, now + min(seconds, self._longest))

@@ -1,0 +1,211 @@
+"""The rate limit's state machine for one key: asked before a call, told after it; no I/O, no clock, no randomness.
+
+The rules of this file:
+
+- A call enters if no cool-down is on and every bucket has enough for it; it takes from all of them or from none.
+- The buckets of one's own limits are corrected by what the backend says that the call has cost.
+- The buckets that headers teach are a picture of the backend's, renewed by every answer. An answer tells how much
+  was left when its call was judged; the calls that were sent after it are not in that figure yet, and are taken off.
+  How far in the past that was is not known, but it was after the call was sent: what has come in since pays for as
+  much of what is taken off. A picture older than the newest is not looked at, and one that nobody renews fades.
+- The lock is reentrant and held around arithmetic only: a response that the garbage collector finds settles, and
+  comes here, at any moment.
+"""
+
+from __future__ import annotations
+
+import math
+from threading import RLock
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from .buckets import MINUTE, NOTHING, SOON, Amounts, Bucket, Count, Window, total
+from .cooldown import Cooldown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from resilient_llm.models import Usage
+
+    from .rate_headers import Told
+
+GUESSED_ANSWER: Final = 512.0
+"""Tokens of an answer whose length nobody bounds, before any has shown more."""
+
+_LEARNING: Final = 1 / 8
+
+
+@attrs.frozen(eq=False)
+class Ticket:
+    """A call that was let in.
+
+    Args:
+        amounts: What it took.
+        sent: What all calls had taken then, itself included.
+        at: When, in monotonic seconds.
+        generation: The cool-down's, then.
+    """
+
+    amounts: Amounts
+    sent: Amounts
+    at: float
+    generation: int
+
+
+STRANGER: Final = Ticket(NOTHING, NOTHING, -math.inf, 0)
+"""The ticket of a call that was sent before anything was known of its key."""
+
+
+@attrs.frozen
+class Held:
+    """A call that may not go yet.
+
+    Args:
+        seconds: How long, if nobody gives anything back.
+        why: The limit, for messages.
+        cooling: Is it the cool-down?
+    """
+
+    seconds: float
+    why: str
+    cooling: bool = False
+
+
+class Pace:
+    """What one key may send. Thread-safe; each call is one atomic decision. `now` is in monotonic seconds.
+
+    Args:
+        own: One's own limits.
+        longest: Seconds after which neither a cool-down nor what headers told is believed any more.
+
+    Attributes:
+        answer: The tokens of a typical answer, as far as they were told.
+    """
+
+    def __init__(self, own: Sequence[Bucket], longest: float) -> None:
+        self.answer = GUESSED_ANSWER
+        self._own = tuple(own)
+        self._longest = longest
+        self._cooldown = Cooldown(longest)
+        self._told: dict[str, tuple[Bucket, float]] = {}
+        self._sent = self._queued = NOTHING
+        self._newest = -math.inf
+        self._lock = RLock()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Is there a limit on tokens, so that calls must be measured?"""
+        with self._lock:
+            return any(bucket.counts is not Count.REQUESTS for bucket in self._buckets())
+
+    def idle(self, now: float) -> bool:
+        """Does it know nothing that would hold a call back?"""
+        with self._lock:
+            return not self._cooldown.left(now) and all(bucket.is_full(now) for bucket in self._buckets())
+
+    def cooling(self, now: float) -> float:
+        """Seconds for which the cool-down still lasts; 0 if there is none."""
+        return self._cooldown.left(now)
+
+    # Before the call ...
+
+    def enter(self, amounts: Amounts, now: float) -> Ticket | Held:
+        """Let a call in, or say how long it must wait."""
+        with self._lock:
+            held = self._held(amounts, NOTHING, now)
+            if held is not None:
+                return held
+            for bucket in self._buckets():
+                bucket.take(amounts[bucket.counts], now)
+            self._sent = total(self._sent, amounts)
+            return Ticket(amounts, self._sent, now, self._cooldown.generation)
+
+    def queue(self, amounts: Amounts, now: float) -> Held | None:
+        """Take note of a call that waits for its turn, and say how long that will be; None: not at all."""
+        with self._lock:
+            ahead, self._queued = self._queued, total(self._queued, amounts)
+            return self._held(amounts, ahead, now)
+
+    def unqueue(self, amounts: Amounts) -> None:
+        """It waits no more."""
+        with self._lock:
+            self._queued = total(self._queued, amounts, -1)
+
+    def _held(self, amounts: Amounts, ahead: Amounts, now: float) -> Held | None:
+        if left := self._cooldown.left(now):
+            return Held(left, "the cool-down after a rate limit", cooling=True)
+        self._forget(now)
+        held: Held | None = None
+        for bucket in self._own:
+            held = _longer(held, bucket, bucket.wait(amounts[bucket.counts], ahead[bucket.counts], now))
+        for bucket, until in self._told.values():
+            seconds = bucket.wait(amounts[bucket.counts], ahead[bucket.counts], now)
+            held = _longer(held, bucket, min(seconds, until - now))
+        return held
+
+    # After it ...
+
+    def unsent(self, ticket: Ticket, now: float) -> None:
+        """Nothing was sent after all: all that was taken is given back."""
+        with self._lock:
+            for bucket in self._buckets():
+                bucket.take(-ticket.amounts[bucket.counts], now)
+
+    def refused(self, ticket: Ticket, now: float) -> None:
+        """The backend refused the call: it used no tokens of one's own allowance."""
+        self._correct(ticket, 0.0, now)
+
+    def limited(self, ticket: Ticket, asked: float | None, now: float) -> None:
+        """The backend refused it for a limit; the cool-down begins, or goes on."""
+        with self._lock:
+            self._cooldown.refused(ticket.generation, asked, now)
+
+    def answered(self, ticket: Ticket, usage: Usage, now: float) -> None:
+        """The call was answered, at such a cost; where the backend does not say, what was taken stays taken."""
+        with self._lock:
+            self._cooldown.succeeded(ticket.generation)
+            if usage.completion_tokens is not None:
+                self.answer += (usage.completion_tokens - self.answer) * _LEARNING
+            if usage.total_tokens is not None:
+                self._correct(ticket, usage.total_tokens, now)
+
+    def learn(self, ticket: Ticket, told: Iterable[Told], now: float) -> None:
+        """The headers of the call's answer told so much."""
+        with self._lock:
+            if ticket.at < self._newest:
+                return
+            self._newest = ticket.at
+            for limit in told:
+                unseen = self._sent[limit.counts] - ticket.sent[limit.counts]
+                bucket = self._pictured(limit, unseen, max(0.0, now - ticket.at), now)
+                self._told[limit.name] = (bucket, now + self._longest)
+
+    @staticmethod
+    def _pictured(told: Told, unseen: float, age: float, now: float) -> Bucket:
+        """The backend's bucket, by what it told and what it had not seen yet."""
+        name = f"the backend's limit on {told.counts.words}"
+        if not told.steady:
+            full_at = now + max(told.reset, SOON)
+            return Window(name, told.counts, told.limit, 0.0, told.remaining - unseen, now, full_at)
+        used = told.limit - told.remaining
+        rate = used / told.reset if used and told.reset else told.limit / MINUTE
+        level = told.remaining - max(0.0, unseen - rate * age)
+        return Bucket(name, told.counts, told.limit, rate, level, now)
+
+    def _correct(self, ticket: Ticket, tokens: float, now: float) -> None:
+        with self._lock:
+            for bucket in self._own:
+                if bucket.counts is Count.TOKENS:
+                    bucket.take(tokens - ticket.amounts[Count.TOKENS], now)
+
+    def _buckets(self) -> list[Bucket]:
+        return [*self._own, *(bucket for bucket, _ in self._told.values())]
+
+    def _forget(self, now: float) -> None:
+        for name in [name for name, (_, until) in self._told.items() if until <= now]:
+            del self._told[name]
+
+
+def _longer(held: Held | None, bucket: Bucket, seconds: float) -> Held | None:
+    return Held(seconds, bucket.name) if seconds > (held.seconds if held else 0.0) else held
