@@ -228,14 +228,14 @@ def test_the_first_backends_error_is_raised_with_notes_on_the_others() -> None:
 
 def test_a_rejection_on_this_side_tells_less_than_a_backends_error() -> None:
     """The first target's circuit is open: what the second one answered is raised, with a note on the circuit."""
-    first, second = backend(DOWN("down")), backend(rl.ModelQuotaExceededError("no credit"), name="second")
+    first, second = backend(DOWN("down")), backend(rl.ModelNotFoundError("no such model"), name="second")
     options = {"breaker": rl.CircuitBreaker(fail_max=1, clock=FakeClock())}
     error, _ = ask(first, second, calls=2, **options)
-    assert (type(error), error.attempts) == (rl.ModelQuotaExceededError, 1)
+    assert (type(error), error.attempts) == (rl.ModelNotFoundError, 1)
     assert "first failed: CIRCUIT_OPEN" in str(error)
     assert [(a.backend, a.error.code) for a in error.trace] == [
         ("first", "CIRCUIT_OPEN"),
-        ("second", "MODEL_QUOTA_EXCEEDED"),
+        ("second", "MODEL_NOT_FOUND"),
     ]
 
 

@@ -13,6 +13,7 @@ from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import ErrorCode, LimitExceededError, LLMError, ModelQuotaExceededError
 from resilient_llm.outcome import Outcome, OutcomeKind
 from resilient_llm.policy.buckets import Count, allowance, one_call
+from resilient_llm.policy.quota import Quota
 from resilient_llm.policy.rate_headers import read_limits, tell_limits
 from resilient_llm.policy.rate_limit import STRANGER, Pace, Ticket
 from resilient_llm.validators import non_negative, optional_positive, positive, ratio
@@ -36,21 +37,6 @@ def _rng(rng: random.Random | None) -> random.Random:
 
 class _HeldBackError(LimitExceededError):
     """Raised by `recheck` for the stage's own ear: not now, after all."""
-
-
-@attrs.define
-class _Spent:
-    """A spent quota.
-
-    Args:
-        until: When it may be asked again, in monotonic seconds; 0: it was never spent.
-        said: What the backend said.
-        backend: Its name.
-    """
-
-    until: float = 0.0
-    said: str = ""
-    backend: str | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -100,7 +86,7 @@ class RateLimit:
     rng: random.Random = attrs.field(default=None, converter=_rng, repr=False)
     _gates: Gates = attrs.field(init=False, repr=False)
     _sizes: CallSizes = attrs.field(factory=CallSizes, init=False, repr=False)
-    _spent: _Spent = attrs.field(factory=_Spent, init=False, repr=False)
+    _quota: Quota = attrs.field(factory=Quota, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Gates are made as they are needed."""
@@ -108,8 +94,8 @@ class RateLimit:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Wait for the call's turn, send it, and learn from what comes back."""
-        if self._spent.until:
-            self._refuse_if_spent(request)
+        if self._quota.until:
+            self._quota.check(request.model, self.clock.monotonic())
         gate = self._gates.find(self.key(request))
         if gate is None and (self.requests_per_minute or self.tokens_per_minute):
             gate = self._gate(request)
@@ -179,7 +165,7 @@ class RateLimit:
         )
         ticket = await turn.come()
         try:
-            self._refuse_if_spent(request)
+            self._quota.check(request.model, self.clock.monotonic())
         except ModelQuotaExceededError:
             self._unsent(request, ticket)
             raise
@@ -204,18 +190,6 @@ class RateLimit:
             raise LimitExceededError(msg, model=request.model or None)
         return one_call(prompt, answer)
 
-    def _refuse_if_spent(self, request: Request) -> None:
-        left = self._spent.until - self.clock.monotonic()
-        if left > 0:
-            error = ModelQuotaExceededError(
-                f"not asked again so soon after: {self._spent.said}",
-                retry_after=left,
-                backend=self._spent.backend,
-                model=request.model or None,
-            )
-            error.local = True
-            raise error
-
     # After it ...
 
     def _unsent(self, request: Request, ticket: Ticket) -> None:
@@ -231,8 +205,7 @@ class RateLimit:
         if error.code is ErrorCode.MODEL_RATE_LIMITED and error.retryable:
             self._gate(request).pace.limited(ticket, error.retry_after, now)
         elif error.code is ErrorCode.MODEL_QUOTA_EXCEEDED:
-            self._spent.until = now + self.max_cooldown
-            self._spent.said, self._spent.backend = error.message, error.backend
+            self._quota.spent(error, now + self.max_cooldown)
         gate = self._gates.find(self.key(request))
         if gate is not None:
             if answer is not None and answer.status >= 400:
