@@ -39,8 +39,6 @@ class Loop:
 
     def broke(self, error: LLMError, now: float) -> None:
         """Take note of the stream that this call recovers; as `failed`, for an attempt that was told already."""
-        if error.local:
-            raise error
         self._number -= 1
         self._judge(error, now)
         self._number = self._request.attempt

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import attrs
 
-from resilient_llm.errors import DeadlineExceededError, LLMError
+from resilient_llm.errors import LLMError
 from resilient_llm.events import Event, Notice, Restarted
 from resilient_llm.models import Attempt
 from resilient_llm.request import Recovery
@@ -95,7 +95,7 @@ class _Attempts:
     last: int = 0
 
     def __call__(self, notice: Notice) -> None:
-        if isinstance(notice, Attempt) and not (notice.error and notice.error.local):
+        if isinstance(notice, Attempt):
             self.last = notice.number
 
 
@@ -141,7 +141,7 @@ class _Recovering(Response):
         try:
             inner = await self._again(error, beginning)
         except LLMError as refusal:
-            if not beginning or refusal is error or not _refused(refusal):
+            if not beginning or refusal.retryable:
                 raise
             self._resumes, beginning = False, ""
             inner = await self._again(error)
@@ -213,8 +213,3 @@ def _as_they_come(events: list[Event]) -> list[Event]:
 def _has_form(request: Request) -> bool:
     given = {**request.params, **(request.extensions.get("body") or {})}
     return any(given.get(name) for name in FORMS)
-
-
-def _refused(error: LLMError) -> bool:
-    """Was it the request that failed, and not its target once more?"""
-    return not error.retryable and not isinstance(error, DeadlineExceededError)

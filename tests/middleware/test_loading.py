@@ -338,6 +338,65 @@ def test_a_server_that_names_a_wait_is_given_it() -> None:
     run_virtual(scenario())
 
 
+def test_the_longest_wait_that_was_asked_for_counts() -> None:
+    """Of refusals that come together, the one that asks for most is heard."""
+    clock = FakeClock()
+    models = LoadingModels(clock)
+    models.refused("m", refusal(), 5.0)
+    models.refused("m", refusal(), 1.0)
+
+    async def scenario() -> float:
+        assert await models.turn("m", 100.0, lambda *_: None) is None
+        return clock.monotonic()
+
+    assert run_virtual(scenario()) == 5.0
+
+
+def test_a_line_that_does_not_move_is_no_old_refusal() -> None:
+    """Where others still wait, be their loop busy, a caller joins them instead of making an end of it."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        models = LoadingModels(clock)
+        models.refused("m", refusal(), 1.0)
+        first = asyncio.ensure_future(models.turn("m", 100.0, lambda *_: None))
+        await asyncio.sleep(0)
+        clock.advance(50.0)
+        second = asyncio.ensure_future(models.turn("m", 100.0, lambda *_: None))
+        await asyncio.sleep(0)
+        assert not second.done()
+        models.answered("m")
+        assert await asyncio.gather(first, second) == [None, None]
+
+    run_virtual(scenario())
+
+
+def test_a_retrys_wait_and_the_wait_for_the_model_add_up() -> None:
+    """Who backs off, and finds the model loading when it comes back, tells how long it waited in all."""
+
+    async def scenario() -> None:
+        answers = {
+            "crash": iter([ModelUnavailableError("gone"), None]),
+            "": iter([refusal(), None, None]),
+        }
+
+        async def server(request):
+            error = next(answers[request.params.get("who", "")])
+            if error is not None:
+                raise error
+            return whole([TextDelta("Hello"), Finish("stop")], ResponseInfo("local"), request)
+
+        notices: list[object] = []
+        call = calling(server)
+        crashing = attrs.evolve(ASK, params={"who": "crash"}, observers=(notices.append,))
+        ends = await asyncio.gather(call(crashing), call(after=0.25))
+        assert ends[0] == ("Hello", 1.25)
+        attempts = [notice for notice in notices if isinstance(notice, Attempt)]
+        assert [attempt.waited for attempt in attempts] == [0.0, 1.25]
+
+    run_virtual(scenario())
+
+
 def test_each_wait_is_told() -> None:
     """Who waits is told of it, with the time to the next question and the reason, also without having asked."""
 

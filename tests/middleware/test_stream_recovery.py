@@ -6,20 +6,29 @@ import attrs
 import pytest
 from middleware.streams import ASK, broken, events_of, reset, stack, text_of, texts, whole
 
-from resilient_llm.errors import ModelContentFilteredError, ModelOverloadedError, ModelUnavailableError
+from resilient_llm.commit import whole as whole_answer
+from resilient_llm.errors import (
+    ModelContentFilteredError,
+    ModelLoadingError,
+    ModelOverloadedError,
+    ModelUnavailableError,
+)
 from resilient_llm.events import (
     Finish,
     ReasoningDelta,
     Restarted,
+    TextDelta,
     ToolCall,
     ToolCallDelta,
     UsageEvent,
     Waiting,
 )
-from resilient_llm.middleware import StreamRecovery
-from resilient_llm.models import Attempt, Usage
+from resilient_llm.middleware import Retry, StreamRecovery
+from resilient_llm.models import Attempt, PruneReport, Usage
+from resilient_llm.pipeline import Pipeline
 from resilient_llm.policy.retry_budget import RetryBudget
-from resilient_llm.testing import run_virtual
+from resilient_llm.response import OutcomeKind, ResponseInfo
+from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
 
 # Raise ...
 
@@ -158,6 +167,7 @@ def test_each_attempt_and_each_wait_is_told_once() -> None:
     assert [attempt.number for attempt in attempts] == [1, 2, 3]
     assert [attempt.error is None for attempt in attempts] == [False, False, True]
     assert [attempt.waited for attempt in attempts] == [0.0, 0.5, 1.0]
+    assert [notice.attempt for notice in told if isinstance(notice, Waiting)] == [1, 2]
 
 
 def test_whole_tool_calls_are_dropped_with_the_rest() -> None:
@@ -184,3 +194,69 @@ def test_tool_call_fragments_begin_again() -> None:
     assert error is None
     assert isinstance(seen.pop(1), Restarted)
     assert seen == [pieces[0], *pieces, ToolCall(0, "c", "f", '{"a":1}'), Finish("tool_calls")]
+
+
+def test_a_stream_that_does_not_break_is_the_same_in_every_mode() -> None:
+    """Calls that come in fragments and whole are handed over once, as ever."""
+    request = attrs.evolve(ASK, extensions={"tool_deltas": True})
+    pieces = [ToolCallDelta(0, "c", "f", '{"a"'), ToolCallDelta(0, "", "", ":1}")]
+    expected = [*pieces, ToolCall(0, "c", "f", '{"a":1}'), Finish("tool_calls")]
+    for mode in ("raise", "restart", "resume"):
+        seen, error, *_ = events_of(mode, [*pieces, Finish("tool_calls")], request=request)
+        assert (seen, error) == (expected, None)
+
+
+def test_a_model_that_loads_again_after_the_break_is_waited_for() -> None:
+    """An error in the stream that says so costs no retry, and its attempt keeps its number."""
+    notices = []
+    request = attrs.evolve(ASK, observers=(notices.append,), extensions={"max_retries": 1})
+    loading = ModelLoadingError("loading")
+    seen, error, transport, now = events_of(
+        "restart", broken("a ", loading), loading, whole("b"), request=request
+    )
+    assert (text_of(seen), error, now) == ("b", None, 2.0)
+    assert [request.attempt for request in transport.requests] == [1, 2, 2]
+    attempts = [notice for notice in notices if isinstance(notice, Attempt)]
+    assert [attempt.number for attempt in attempts] == [1, 2, 2]
+
+
+def test_what_stages_inside_say_of_the_answer_is_that_of_the_last() -> None:
+    """Pruning, the target and what was sent belong to the answer that is shown; the target is asked again."""
+    reports = iter([None, PruneReport(1, 9, 5, 6)])
+    targets = iter(["first", "second"])
+
+    async def says(request, call_next):
+        shorter = attrs.evolve(request, messages=[{"role": "user", "content": f"pruned {request.attempt}"}])
+        response = await call_next(shorter)
+        response.pruned, response.target = next(reports), next(targets)
+        return response
+
+    async def scenario():
+        transport = ScriptedTransport(broken("a"), whole("b|c"))
+        retry = Retry(clock=FakeClock(), jitter=None)
+        async with await Pipeline([StreamRecovery("restart"), retry, says], transport)(ASK) as response:
+            assert response.target == "first"
+            done = await response.completion()
+            return done, response.target, transport.requests
+
+    done, target, requests = run_virtual(scenario())
+    assert (done.pruned.dropped, target) == (1, "second")
+    assert done.sent == [{"role": "user", "content": "pruned 2"}]
+    assert "target" not in requests[0].extensions
+    assert requests[1].extensions["target"] == "first"
+
+
+def test_an_answer_that_came_at_once_is_complete_at_once() -> None:
+    """What cannot break any more is not watched: it has settled when it is handed over."""
+
+    async def at_once(request):
+        return whole_answer([TextDelta("a"), Finish("stop")], ResponseInfo("b"), request)
+
+    async def scenario() -> None:
+        stages = [StreamRecovery("restart"), Retry(clock=FakeClock())]
+        response = await Pipeline(stages, at_once)(ASK)
+        assert response.outcome is not None
+        assert response.outcome.kind is OutcomeKind.COMPLETED
+        assert (await response.completion()).text == "a"
+
+    run_virtual(scenario())

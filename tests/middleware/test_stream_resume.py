@@ -147,6 +147,14 @@ def test_what_is_not_text_alone_begins_anew(first) -> None:
     restarts(first)
 
 
+def test_an_answer_that_began_anew_may_be_gone_on_with() -> None:
+    """What the reader dropped is no part of the beginning, nor what it held beside text."""
+    first = [ReasoningDelta("hm"), *broken("old ")]
+    seen, error, transport, _ = events_of("resume", first, broken("new "), whole("one"))
+    assert (text_of(seen), error) == ("new one", None)
+    assert beginnings(transport) == [None, None, "new"]
+
+
 @pytest.mark.parametrize(
     "more",
     [
