@@ -28,7 +28,7 @@ OVERLOADED = rl.ErrorCode.MODEL_OVERLOADED
 TEXT = "Rhine, Danube and  Volga\nare rivers."
 SOME = "Rhine, Danube and"
 ARGUMENTS = '{"a": 12345678901234, "b": 2}'
-DIALECTS = ("openai-compatible", "anthropic")
+DIALECTS = ("openai-compatible", "anthropic", "ollama")
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +110,6 @@ def text_of(events) -> str:
         (Cut(after=0, clean=True), INVALID, ""),
         (Cut(after=0), INVALID, ""),
         (Hollow(), INVALID, ""),
-        (Unfinished(), INVALID, SOME),
         (ErrorEvent(after=0), OVERLOADED, ""),
         (ErrorEvent(after=3), OVERLOADED, SOME),
         (Malformed(after=3), INVALID, SOME),
@@ -120,9 +119,6 @@ def text_of(events) -> str:
         (Stall(after=None), TIMEOUT, ""),
         (KeepAlive(after=3, every=0.05), TIMEOUT, SOME),
         (Answer(reply=tool(ARGUMENTS[:20])), INVALID, "Let me see. "),
-        (Cut(after=5, reply=tool()), INVALID, "Let me see. "),
-        (Cut(after=5, clean=True, reply=tool()), INVALID, "Let me see. "),
-        (Stall(after=5, reply=tool()), TIMEOUT, "Let me see. "),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Pace) else None,
 )
@@ -137,6 +133,34 @@ async def test_a_stream_that_breaks_off(fault, code, delivered, dialect) -> None
     assert (error.partial is None) == (not delivered)
     assert error.backend == dialect
     assert len(server.requests) == error.attempts == 1
+
+
+@pytest.mark.parametrize("dialect", ["openai-compatible", "anthropic"])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Cut(after=5, reply=tool()), INVALID),
+        (Cut(after=5, clean=True, reply=tool()), INVALID),
+        (Stall(after=5, reply=tool()), TIMEOUT),
+    ],
+    ids=["cut", "clean cut", "stall"],
+)
+async def test_a_stream_that_breaks_off_in_a_call(fault, code, dialect) -> None:
+    """Half a tool call is never delivered; Ollama sends calls whole."""
+    async with FaultServer(fault) as server, client(dialect, server) as llm:
+        events, error = await streamed(llm)
+    assert error is not None
+    assert (error.code, text_of(events), error.partial.text) == (code, "Let me see. ", "Let me see. ")
+    assert not any(isinstance(event, rl.ToolCall | rl.Finish) for event in events)
+
+
+@pytest.mark.parametrize("dialect", ["openai-compatible", "anthropic"])
+async def test_an_end_marker_without_a_reason_is_an_interruption(dialect) -> None:
+    """Where reasons are named, one that is null is missing; Ollama's `done` is an end by itself."""
+    async with FaultServer(Unfinished(), reply=TEXT) as server, client(dialect, server) as llm:
+        events, error = await streamed(llm)
+    assert error is not None
+    assert (error.code, text_of(events), error.partial.text) == (INVALID, SOME, SOME)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

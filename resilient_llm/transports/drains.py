@@ -12,10 +12,12 @@ was given up: then this server does not end its bodies, and waiting would be in 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable
 
     from aiohttp import ClientResponse
 
@@ -43,14 +45,14 @@ class Drains:
             return
         self._unclaimed[_Drain(self, response, self._loop)] = None
 
-    def next(self) -> asyncio.Future[None] | None:
-        """Done when a connection that nobody else waits for has been given back or given up; None: do not wait."""
+    def next(self) -> Awaitable[None] | None:
+        """Done when a connection that nobody else waits for is given back, given up or broken; None: do not wait."""
         if not self._unclaimed or not self._worth_waiting:
             return None
         drain = next(iter(self._unclaimed))
         del self._unclaimed[drain]
         self._claimed[drain] = None
-        return drain.over
+        return drain.wait()
 
     def close(self) -> None:
         """Give up all of them."""
@@ -66,11 +68,15 @@ class Drains:
 
 class _Drain:
     def __init__(self, drains: Drains, response: ClientResponse, loop: asyncio.AbstractEventLoop) -> None:
-        self.over: asyncio.Future[None] = loop.create_future()
         self._drains = drains
         self._response = response
         self._timer = loop.call_later(DRAIN_SECONDS, self.give_up)
         response.content.on_eof(self._finish)
+
+    async def wait(self) -> None:
+        """Until it is over, or broken: that aiohttp tells only those who wait for the end of the body."""
+        with suppress(Exception):  # it is no error of the request that waits
+            await self._response.content.wait_eof()
 
     def _finish(self) -> None:
         self._end(reusable=True)
@@ -82,5 +88,3 @@ class _Drain:
     def _end(self, *, reusable: bool) -> None:
         self._timer.cancel()
         self._drains.ended(self, reusable=reusable)
-        if not self.over.done():
-            self.over.set_result(None)

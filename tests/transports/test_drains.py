@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from transports.answers import STREAM, delta, stop
 
 from resilient_llm.events import Finish
@@ -102,3 +103,20 @@ async def test_closing_the_transport_gives_up_its_drains(serve, connect):
     async with asyncio.timeout(0.3):
         await transport.aclose()
     await server.all_closed()
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.05])
+async def test_nobody_waits_for_a_connection_that_breaks_after_the_answer(serve, connect, lag):
+    """An answer is complete at its end marker: if the connection ends then, without a last chunk, another is opened."""
+
+    async def script(_request, wire):
+        await wire.stream(delta("a"), stop())
+        await asyncio.sleep(lag)
+        wire.writer.close()
+
+    server = await serve(script)
+    transport = connect(server)
+    async with asyncio.timeout(0.45):
+        for _ in range(3):
+            assert (await read(transport))[-1] == Finish("stop")
+    assert server.connections == 3
