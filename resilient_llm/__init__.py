@@ -7,87 +7,88 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .client import AsyncClient
-from .clock import SYSTEM_CLOCK, Clock, SystemClock
-from .composition import CompositionError
-from .errors import (
-    BackendAnswer,
-    BackendFailure,
-    CircuitOpenError,
-    DeadlineExceededError,
-    ErrorCode,
-    LimitExceededError,
-    LLMError,
-    ModelAuthError,
-    ModelContentFilteredError,
-    ModelContextLengthError,
-    ModelInvalidRequestError,
-    ModelLoadingError,
-    ModelNotFoundError,
-    ModelOverloadedError,
-    ModelPayloadTooLargeError,
-    ModelQuotaExceededError,
-    ModelRateLimitedError,
-    ModelResponseInvalidError,
-    ModelTimeoutError,
-    ModelUnavailableError,
-    TokenLimitExceededError,
-)
-from .events import (
-    ContentSeen,
-    Event,
-    FallingBack,
-    Finish,
-    Notice,
-    ReasoningDelta,
-    Restarted,
-    Result,
-    TextDelta,
-    ToolCall,
-    ToolCallDelta,
-    UsageEvent,
-    Waiting,
-)
+from .exports import EXPORTS
 from .lazy import attach
-from .middleware import (
-    AttemptTimeout,
-    CircuitBreaker,
-    ConcurrencyLimit,
-    Deadline,
-    ErrorClassifier,
-    Logging,
-    RateLimit,
-    Retry,
-    StreamRecovery,
-    TokenBudget,
-    decorrelated_jitter,
-)
-from .models import (
-    Attempt,
-    Completion,
-    Embeddings,
-    FunctionCall,
-    Message,
-    ModelInfo,
-    PromptCut,
-    PruneReport,
-    Request,
-    Usage,
-)
-from .pipeline import Handler, Middleware, Pipeline, Transport
-from .policy.retry_budget import RetryBudget
-from .presets import standard_stack
-from .response import Outcome, OutcomeKind, Response, observe
 
 if TYPE_CHECKING:
+    from .client import AsyncClient
+    from .clock import SYSTEM_CLOCK, Clock, SystemClock
+    from .composition import CompositionError
+    from .errors import (
+        BackendAnswer,
+        BackendFailure,
+        CircuitOpenError,
+        DeadlineExceededError,
+        ErrorCode,
+        LimitExceededError,
+        LLMError,
+        ModelAuthError,
+        ModelContentFilteredError,
+        ModelContextLengthError,
+        ModelInvalidRequestError,
+        ModelLoadingError,
+        ModelNotFoundError,
+        ModelOverloadedError,
+        ModelPayloadTooLargeError,
+        ModelQuotaExceededError,
+        ModelRateLimitedError,
+        ModelResponseInvalidError,
+        ModelTimeoutError,
+        ModelUnavailableError,
+        TokenLimitExceededError,
+    )
+    from .events import (
+        ContentSeen,
+        Event,
+        FallingBack,
+        Finish,
+        Notice,
+        ReasoningDelta,
+        Restarted,
+        Result,
+        TextDelta,
+        ToolCall,
+        ToolCallDelta,
+        UsageEvent,
+        Waiting,
+    )
     from .fallback import Fallback
     from .integrations.wrapping import wrap
+    from .middleware import (
+        AttemptTimeout,
+        CircuitBreaker,
+        ConcurrencyLimit,
+        Deadline,
+        ErrorClassifier,
+        Logging,
+        RateLimit,
+        Retry,
+        StreamRecovery,
+        TokenBudget,
+        decorrelated_jitter,
+    )
     from .middleware.cache import Cache
     from .middleware.cache_store import CacheStore, MemoryStore
     from .middleware.coalesce import Coalesce
+    from .models import (
+        Attempt,
+        Completion,
+        Embeddings,
+        FunctionCall,
+        Message,
+        ModelInfo,
+        PromptCut,
+        PruneReport,
+        Request,
+        Usage,
+    )
+    from .pipeline import Handler, Middleware, Pipeline, Transport
     from .policy.classify import classify
     from .policy.classify_exception import classify_exception
+    from .policy.retry_budget import RetryBudget
+    from .presets import standard_stack
     from .providers import LLMBackendAdapter, LLMProvider, LLMProviderConfig
+    from .response import Outcome, OutcomeKind, Response, observe
     from .settings import Settings, SettingsError
     from .sync import Client
     from .sync_response import SyncResponse
@@ -206,37 +207,8 @@ __all__ = [
     "wrap",
 ]
 
-__getattr__ = attach(
-    __name__,
-    {
-        "AnthropicTransport": ".transports.anthropic",
-        "Cache": ".middleware.cache",
-        "CacheStore": ".middleware.cache_store",
-        "Client": ".sync",
-        "Coalesce": ".middleware.coalesce",
-        "Conversation": ".tokens.conversation",
-        "Fallback": ".fallback",
-        "FaultInjection": ".testing.fault_injection",
-        "LLMBackendAdapter": ".providers",
-        "LLMProvider": ".providers",
-        "LLMProviderConfig": ".providers",
-        "LMStudioTransport": ".transports.lmstudio",
-        "LlamaCppTransport": ".transports.llamacpp",
-        "MemoryStore": ".middleware.cache_store",
-        "OfflineTransport": ".transports.offline",
-        "OllamaTransport": ".transports.ollama",
-        "OpenAICompatibleTransport": ".transports.openai_compatible",
-        "OpenAITransport": ".transports.openai",
-        "Settings": ".settings.table",
-        "SettingsError": ".settings.errors",
-        "ShortenResults": ".tokens.shortening",
-        "Summarize": ".tokens.summarizing",
-        "SyncResponse": ".sync_response",
-        "Target": ".targets",
-        "TokenTracker": ".tokens.tracker",
-        "__version__": ".version",
-        "classify": ".policy.classify",
-        "classify_exception": ".policy.classify_exception",
-        "wrap": ".integrations.wrapping",
-    },
-)
+__getattr__ = attach(__name__, {name: home for home, names in EXPORTS.items() for name in names})
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import resilient_llm
+from resilient_llm import testing
+from resilient_llm.exports import EXPORTS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "resilient_llm"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
@@ -16,7 +20,18 @@ TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py"))
 
 ROWS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"lazy", "version", "error_base", "errors", "request", "models", "events", "clock", "validators"}
+        {
+            "lazy",
+            "exports",
+            "version",
+            "error_base",
+            "errors",
+            "request",
+            "models",
+            "events",
+            "clock",
+            "validators",
+        }
     ),
     frozenset({"policy", "wire", "tokens"}),
     frozenset(
@@ -159,12 +174,34 @@ def test_every_test_says_what_it_holds_true(path: Path) -> None:
 
 
 def test_importing_the_package_loads_no_extra_and_no_vocabulary() -> None:
-    """`import resilient_llm` loads neither an SDK, nor the command line's libraries, nor tiktoken."""
+    """A client and its stack load neither an SDK, nor the command line's libraries, nor tiktoken."""
     program = (
         "import sys, resilient_llm\n"
+        "resilient_llm.AsyncClient, resilient_llm.standard_stack()\n"
         "heavy = {'openai', 'anthropic', 'httpx', 'typer', 'rich', 'redis', 'tiktoken', 'requests', 'pydantic',"
         " 'opentelemetry', 'xllamacpp', 'transformers', 'pytest'}\n"
         "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() in {"[]", "['redis']"}  # aiobreaker imports redis where it is installed
+
+
+def test_importing_the_package_alone_loads_nothing() -> None:
+    """What a pytest plugin or a command line costs those who do not use it: the names come when they are asked for."""
+    program = (
+        "import sys, resilient_llm.testing; print(*(n for n in sys.modules if n.startswith('resilient_llm')))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    names = {"resilient_llm", "resilient_llm.exports", "resilient_llm.lazy", "resilient_llm.testing"}
+    assert set(shown.stdout.split()) == names
+
+
+def test_every_export_has_a_home() -> None:
+    """What `__all__` promises is found where `exports` says, and shown by `dir`."""
+    homes = {name: home for home, names in EXPORTS.items() for name in names}
+    assert set(homes) == {*resilient_llm.__all__, "__version__"}
+    for package in (resilient_llm, testing):
+        assert set(package.__all__) <= set(dir(package))
+        assert all(hasattr(package, name) for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = resilient_llm.nothing

@@ -10,7 +10,7 @@ import pytest
 
 import resilient_llm as rl
 from resilient_llm.providers import KINDS
-from resilient_llm.testing import Stall, serving
+from resilient_llm.testing import Stall
 
 CONTEXT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -19,17 +19,17 @@ def create(name: str, **parameters) -> rl.LLMProvider:
     return rl.LLMBackendAdapter().create_provider(name, parameters)
 
 
-def test_a_provider_answers_prompts() -> None:
+def test_a_provider_answers_prompts(fault_server) -> None:
     """With and without a conversation before the prompt; the parameters are in the requests."""
     parameters = {"model": "m", "max_tokens": 7, "temperature": 0.3, "api_key": "sk-one"}
-    with serving() as server, create("lmstudio", api_base=server.base_url, **parameters) as provider:
+    with create("lmstudio", api_base=fault_server.base_url, **parameters) as provider:
         assert provider.generate("Hello", stop=["."]).endswith("Hello")
         assert provider.generate_with_context("Tell me a joke", CONTEXT, max_tokens=9).endswith("joke")
-        first, second = (seen.body for seen in server.requests)
+        first, second = (seen.body for seen in fault_server.requests)
         assert (first["model"], first["max_tokens"], first["temperature"]) == ("m", 7, 0.3)
         assert first["stop"] == ["."]
         assert (len(second["messages"]), second["max_tokens"]) == (3, 9)
-        assert server.requests[0].headers["authorization"] == "Bearer sk-one"
+        assert fault_server.requests[0].headers["authorization"] == "Bearer sk-one"
 
 
 def test_a_config_does_as_well() -> None:
@@ -42,34 +42,30 @@ def test_a_config_does_as_well() -> None:
         adapter.create_provider(config, {})
 
 
-def test_lm_studio_has_its_users_defaults() -> None:
+def test_lm_studio_has_its_users_defaults(fault_server) -> None:
     """1024 tokens; `local_model` is whichever is loaded, unless nothing is to be selected."""
-    with serving() as server:
-        for parameters in (
-            {},
-            {"model": "local_model"},
-            {"model": "local_model", "auto_select_model": False},
-        ):
-            with create("lmstudio", base_url=server.base_url, **parameters) as provider:
-                provider.generate("Hello")
-        with create("lmstudio", api_base=server.base_url, auto_select_model=False) as provider:
+    for parameters in (
+        {},
+        {"model": "local_model"},
+        {"model": "local_model", "auto_select_model": False},
+    ):
+        with create("lmstudio", base_url=fault_server.base_url, **parameters) as provider:
             provider.generate("Hello")
-        asked = [seen.body["model"] for seen in server.requests]
-        assert "local_model" not in asked[:2]
-        assert asked[2:] == ["local_model", "local_model"]
-        assert [seen.body["max_tokens"] for seen in server.requests] == [1024] * 4
+    with create("lmstudio", api_base=fault_server.base_url, auto_select_model=False) as provider:
+        provider.generate("Hello")
+    asked = [seen.body["model"] for seen in fault_server.requests]
+    assert "local_model" not in asked[:2]
+    assert asked[2:] == ["local_model", "local_model"]
+    assert [seen.body["max_tokens"] for seen in fault_server.requests] == [1024] * 4
 
 
-def test_anthropic_is_a_provider_like_any_other(monkeypatch) -> None:
+def test_anthropic_is_a_provider_like_any_other(fault_server, monkeypatch) -> None:
     """Its key from the parameters or the environment, its address, model, limits; a conversation with it."""
     parameters = {"model": "claude-haiku-4-5", "max_tokens": 7, "temperature": 0.3, "timeout": 5}
-    with (
-        serving() as server,
-        create("anthropic", api_base=server.url, api_key="sk-one", **parameters) as provider,
-    ):
+    with create("anthropic", api_base=fault_server.url, api_key="sk-one", **parameters) as provider:
         assert provider.generate("Hello").endswith("Hello")
         assert provider.generate_with_context("Tell me a joke", CONTEXT).endswith("joke")
-        first, second = server.requests
+        first, second = fault_server.requests
         sent = {name: first.body[name] for name in ("model", "max_tokens", "temperature")}
         assert sent == {name: parameters[name] for name in sent}
         assert first.headers["x-api-key"] == "sk-one"
@@ -80,12 +76,11 @@ def test_anthropic_is_a_provider_like_any_other(monkeypatch) -> None:
     create("anthropic", **parameters).close()
 
 
-def test_the_timeout_bounds_an_attempt() -> None:
+@pytest.mark.faults(Stall())
+def test_the_timeout_bounds_an_attempt(fault_server) -> None:
     """In seconds, for answers that come whole and for the first token of a stream."""
-    with (
-        serving(Stall()) as server,
-        create("openai-compatible", api_base=server.base_url, timeout=0.1, max_retries=0) as provider,
-    ):
+    options = {"api_base": fault_server.base_url, "timeout": 0.1, "max_retries": 0}
+    with create("openai-compatible", **options) as provider:
         with pytest.raises(rl.ModelTimeoutError):
             provider.generate("Hello", model="m")
         with pytest.raises(rl.ModelTimeoutError):
@@ -102,9 +97,9 @@ def test_a_long_timeout_moves_the_deadline() -> None:
         assert provider.client.pipeline.middleware[1].seconds == 5
 
 
-def test_the_automatic_provider_takes_an_address() -> None:
+def test_the_automatic_provider_takes_an_address(fault_server) -> None:
     """Whatever is there."""
-    with serving() as server, create("auto", api_base=server.base_url) as provider:
+    with create("auto", api_base=fault_server.base_url) as provider:
         assert provider.generate("Hello").endswith("Hello")
 
 

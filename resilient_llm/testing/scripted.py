@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from resilient_llm.models import Request
 
 Step: TypeAlias = Event | Exception | float
-"""One thing that happens in a scripted answer: an event arrives, an error is raised, or seconds pass."""
+"""One thing that happens in a scripted answer: an event arrives, an error is raised, or seconds pass.
+
+After `math.inf` seconds nothing comes any more: a stall.
+"""
 
 Script: TypeAlias = str | Exception | Sequence[Step]
 """A scripted answer: a text (a word per event), an error, or steps."""
@@ -85,7 +89,7 @@ class _ScriptedBody:
             if isinstance(step, Exception):
                 raise step
             if isinstance(step, int | float):
-                await asyncio.sleep(step)
+                await _pass(step)
             else:
                 return [step]
         msg = "the stream ended without a finish reason"
@@ -95,3 +99,9 @@ class _ScriptedBody:
         if not self.closed:
             self.closed = True
             self.transport.open_bodies -= 1
+
+
+async def _pass(seconds: float) -> None:
+    if math.isinf(seconds):
+        await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(seconds)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+
 import pytest
 
 import resilient_llm as rl
-from resilient_llm.testing import ScriptedTransport
+from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
 
 ASK = rl.Request(messages=[{"role": "user", "content": "Hello"}])
 STREAM = rl.Request(messages=[{"role": "user", "content": "Hello"}], stream=True)
@@ -37,6 +40,22 @@ async def test_a_script_without_an_end_is_a_truncated_stream() -> None:
     """Forgetting `Finish` is what a cut stream looks like."""
     with pytest.raises(rl.ModelResponseInvalidError):
         await ScriptedTransport([rl.TextDelta("a")])(ASK)
+
+
+def test_endless_seconds_are_a_stall() -> None:
+    """Nothing comes any more, and the idle limit is what ends it."""
+
+    async def main() -> rl.LLMError:
+        transport = ScriptedTransport([rl.TextDelta("a"), math.inf, rl.Finish("stop")])
+        async with rl.AsyncClient(transport=transport, clock=FakeClock(), idle_timeout=30) as llm:
+            with pytest.raises(rl.ModelTimeoutError, match="stalled") as caught:
+                async with llm.stream("Hello") as response:
+                    await response.completion()
+        assert asyncio.get_running_loop().time() == 30
+        assert transport.open_bodies == 0
+        return caught.value
+
+    assert run_virtual(main()).partial.text == "a"
 
 
 def test_a_transport_without_scripts_is_refused() -> None:
