@@ -1,0 +1,285 @@
+"""Mutation testing: does a test fail when a line is wrong?
+
+    python benchmarks/mutation.py [--sample 600 | --all] [--only policy/circuit] [--seed 0] [--json FILE]
+
+Small mistakes are put into the modules of `policy/`, `response.py` and `pipeline.py`, one at a time, and the tests that are
+about the module are run. Each run is a fork of a process that has imported everything but the package; the module with the
+mistake is compiled in memory, no file is changed. A mistake that no test notices has survived; those that cannot be
+noticed are listed with the reason in `mutation_survivors.toml` and count apart. Exit code 1 below 95 % killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.abc
+import importlib.util
+import json
+import os
+import random
+import signal
+import sys
+import time
+import tomllib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+from mutants import Mutant, mutants, mutated
+from tables import progress, table
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "resilient_llm"
+ACCEPTED = Path(__file__).with_name("mutation_survivors.toml")
+WORKERS = 2
+GOAL = 0.95
+TESTS = {
+    "policy/classify": "tests/policy/test_classify*.py tests/policy/test_retry_after.py tests/policy/test_context_size.py",
+    "policy/retry_after": "tests/policy/test_retry_after.py tests/policy/test_classify*.py",
+    "policy/context_size": "tests/policy/test_context_size.py tests/policy/test_classify*.py",
+    "policy/circuit": "tests/policy/test_circuit*.py tests/middleware/test_circuit_breaker.py",
+    "policy/window": "tests/policy/test_window.py tests/policy/test_circuit*.py",
+    "policy/aiobreaker": "tests/policy/test_aiobreaker_terms.py tests/middleware/test_circuit_breaker.py",
+    "policy/backoff": "tests/policy/test_backoff.py tests/middleware/test_retry.py",
+    "policy/outcomes": "tests/policy/test_outcomes.py tests/middleware/test_retry.py",
+    "response": "tests/test_response.py tests/test_pipeline.py tests/test_cancellation.py tests/middleware/test_*.py",
+    "pipeline": "tests/test_pipeline.py tests/test_composition.py tests/test_client.py tests/test_fallback.py",
+}
+"""The tests that are about a module, by the beginning of its path; others: those that share its name, then its users'."""
+
+
+def tests_of(module: str) -> list[str]:
+    """The test files to run for a module, its own first."""
+    stem = module.removesuffix(".py")
+    patterns = [names for start, names in TESTS.items() if stem.startswith(start)]
+    own = [f"tests/policy/test_{Path(stem).name}*.py", "tests/middleware/test_*.py", "tests/test_fallback.py"]
+    found = [
+        str(path.relative_to(ROOT))
+        for name in " ".join(patterns or own).split()
+        for path in sorted(ROOT.glob(name))
+    ]
+    return list(dict.fromkeys(found))
+
+
+# One run ...
+
+
+class _Planted(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module from a tree instead of its file."""
+
+    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
+        self._name, self._path, self._tree = name, path, tree
+
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self._name:
+            return None
+        return importlib.util.spec_from_file_location(name, self._path, loader=self)
+
+    def exec_module(self, module: object) -> None:
+        exec(compile(self._tree, str(self._path), "exec"), module.__dict__)  # noqa: S102 - our own code
+
+
+def run_tests(files: Sequence[str], mutant: Mutant | None) -> int:
+    """In a fork: plant the mistake and run the tests; pytest's exit code."""
+    import pytest
+
+    if mutant is not None:
+        path = PACKAGE / mutant.module
+        name = ".".join(["resilient_llm", *Path(mutant.module).with_suffix("").parts])
+        sys.meta_path.insert(0, _Planted(name, path, mutated(mutant, path.read_text())))
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    options = [
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "--hypothesis-profile=mutation",
+    ]
+    return int(pytest.main([*options, *files]))
+
+
+def warm() -> None:
+    """Import what tests need, but nothing of the package."""
+    import aiobreaker  # noqa: F401
+    import aiohttp  # noqa: F401
+    import backoff  # noqa: F401
+    import hypothesis.stateful
+    import msgspec  # noqa: F401
+    import structlog  # noqa: F401
+    import tiktoken  # noqa: F401
+
+    hypothesis.settings.register_profile(
+        "mutation",
+        deadline=None,
+        max_examples=30,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
+@attrs.define
+class Run:
+    """A fork at work."""
+
+    mutant: Mutant | None
+    pid: int
+    begun: float
+    limit: float
+
+
+def start(files: Sequence[str], mutant: Mutant | None, limit: float) -> Run:
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.setpgid(0, 0)
+            code = run_tests(files, mutant)
+        finally:
+            os._exit(code)
+    return Run(mutant, pid, time.monotonic(), limit)
+
+
+def finished(run: Run) -> bool | None:
+    """True: a test noticed. False: none did. None: still running. Out of time is noticed, too."""
+    pid, status = os.waitpid(run.pid, os.WNOHANG)
+    if pid:
+        return os.waitstatus_to_exitcode(status) != 0
+    if time.monotonic() - run.begun < run.limit:
+        return None
+    os.killpg(run.pid, signal.SIGKILL)
+    os.waitpid(run.pid, 0)
+    return True
+
+
+# All of them ...
+
+
+def clean_seconds(files: Sequence[str]) -> float:
+    """How long the tests take without a mistake; they must pass."""
+    run = start(files, None, 300.0)
+    while (noticed := finished(run)) is None:
+        time.sleep(0.02)
+    if noticed:
+        raise SystemExit(f"the tests fail as they are: pytest {' '.join(files)}")
+    return time.monotonic() - run.begun
+
+
+def hunt(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
+    """Which mistakes were noticed."""
+    files = {module: tests_of(module) for module in {mutant.module for mutant in chosen}}
+    limits: dict[tuple[str, ...], float] = {}
+    for number, module in enumerate(sorted(files), 1):
+        progress(f"clean run {number}/{len(files)}: {module}")
+        key = tuple(files[module])
+        if key not in limits:
+            limits[key] = max(20.0, 6 * clean_seconds(key))
+    results: dict[Mutant, bool] = {}
+    running: list[Run] = []
+    waiting = list(reversed(chosen))
+    while waiting or running:
+        while waiting and len(running) < WORKERS:
+            mutant = waiting.pop()
+            tests = files[mutant.module]
+            running.append(start(tests, mutant, limits[tuple(tests)]))
+        time.sleep(0.02)
+        for run in list(running):
+            noticed = finished(run)
+            if noticed is not None:
+                running.remove(run)
+                results[run.mutant] = noticed
+                alive = sum(not noticed for noticed in results.values())
+                progress(f"{len(results)}/{len(chosen)} mutants, {alive} alive")
+    progress("")
+    return results
+
+
+def reasons() -> dict[tuple[str, str, str, str], str]:
+    """The survivors that cannot be noticed, and why."""
+    if not ACCEPTED.exists():
+        return {}
+    entries = tomllib.loads(ACCEPTED.read_text())["survivor"]
+    return {
+        (entry["module"], entry["function"], entry["before"], entry["after"]): entry["why"]
+        for entry in entries
+    }
+
+
+def report(results: dict[Mutant, bool]) -> tuple[float, list[Mutant]]:
+    """Print the table; the share that was killed of those that can be, and the survivors without a reason."""
+    accepted = reasons()
+    rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    alive = []
+    for mutant, noticed in results.items():
+        row = rows[mutant.module]
+        if noticed:
+            row[0] += 1
+        elif mutant.key in accepted:
+            row[2] += 1
+        else:
+            row[1] += 1
+            alive.append(mutant)
+    sums = [sum(row[place] for row in rows.values()) for place in range(3)]
+    body = [[module, *map(str, row), _share(row)] for module, row in sorted(rows.items())]
+    print(
+        table(
+            ["module", "killed", "survived", "equivalent", "share"],
+            [*body, ["all", *map(str, sums), _share(sums)]],
+        )
+    )
+    for mutant in sorted(alive, key=lambda mutant: (mutant.module, mutant.line)):
+        print(f"survived: {mutant}")
+    for mutant, noticed in results.items():
+        if not noticed and mutant.key in accepted:
+            print(f"equivalent: {mutant} ({accepted[mutant.key]})")
+    return sums[0] / max(1, sums[0] + sums[1]), alive
+
+
+def _share(row: Sequence[int]) -> str:
+    return f"{row[0] / max(1, row[0] + row[1]):.1%}"
+
+
+def all_mutants(only: str) -> list[Mutant]:
+    paths = [*sorted((PACKAGE / "policy").glob("*.py")), PACKAGE / "response.py", PACKAGE / "pipeline.py"]
+    modules = [(str(path.relative_to(PACKAGE)), path) for path in paths]
+    return [
+        mutant for module, path in modules if only in module for mutant in mutants(module, path.read_text())
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sample", type=int, default=600, help="how many mistakes to try")
+    parser.add_argument("--all", action="store_true", help="try all of them")
+    parser.add_argument("--only", default="", help="modules whose path contains this")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the survivors to a file")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    warm()
+    found = all_mutants(options.only)
+    chosen = (
+        found if options.all else random.Random(options.seed).sample(found, min(options.sample, len(found)))
+    )
+    chosen.sort(key=lambda mutant: (mutant.module, mutant.line))
+    print(f"{len(chosen)} of {len(found)} mutants, seed {options.seed}")
+    share, alive = report(hunt(chosen))
+    print(f"{share:.1%} killed (goal {GOAL:.0%})")
+    if options.json:
+        options.json.write_text(json.dumps([attrs.asdict(mutant) for mutant in alive], indent=2) + "\n")
+    return 0 if share >= GOAL else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
