@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -81,3 +84,34 @@ def soak(session: nox.Session) -> None:
     """A million calls through the whole stack, in virtual time: nothing may grow."""
     session.install("-e", ".")
     session.run("python", "benchmarks/soak.py", *session.posargs)
+
+
+TOKEN_PEERS = {
+    "langchain-core": "langchain-core",
+    "langchain-core, remembering": "langchain-core",
+    "autogen-core": "autogen-core",
+    "agent-framework": "agent-framework-core",
+    "litellm": "litellm",
+}
+
+
+@nox.session
+def bench_tokens(session: nox.Session) -> None:
+    """What pruning keeps and costs, peers side by side in environments of their own; `-- --ours` leaves them out."""
+    session.install("-e", ".")
+    peers = []
+    if "--ours" not in session.posargs:
+        for name, package in TOKEN_PEERS.items():
+            peers += ["--peer", f"{name}={_peer(session, package)}"]
+    session.run("python", "benchmarks/tokens.py", *peers, *session.posargs)
+
+
+def _peer(session: nox.Session, package: str) -> Path:
+    """The Python of an environment with one peer in it; one that cannot be installed is skipped by the benchmark."""
+    home = Path(session.cache_dir) / "token-peers" / package
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not python.exists():
+        session.run("python", "-m", "venv", str(home))
+        command = [str(python), "-m", "pip", "install", "--quiet", package, "tiktoken"]
+        session.run(*command, external=True, success_codes=[0, 1])
+    return python

@@ -89,7 +89,7 @@ class Conversation:
             TokenLimitExceededError: The instructions and the newest turn alone are too long; `pop` takes messages
                 back.
         """
-        if self._tokens > self.max_tokens:
+        if self._tokens > self.max_tokens and (self._head or self._window):
             newest = self._window[-1].tokens if self._window else 0
             refuse(self._base + newest, self.max_tokens)
         return [*self._head, *_messages(self._window)]

@@ -16,6 +16,8 @@ import attrs
 from .media import Media, plain_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from resilient_llm.models import Message
 
 Measure: TypeAlias = Callable[[str], int]
@@ -72,6 +74,10 @@ class MalformedMessageError(TypeError, ValueError):
         """The place and the problem; never the message's text."""
         return f"{self.subject}{self.problem}"
 
+    def inside(self, place: str) -> MalformedMessageError:
+        """The same, seen from what holds it."""
+        return MalformedMessageError(place + self.problem, self.subject)
+
     def at(self, index: int) -> MalformedMessageError:
         """The same, naming the message's place in its conversation."""
         return MalformedMessageError(self.problem, f"messages[{index}]")
@@ -100,9 +106,9 @@ class MessageCosts:
             MalformedMessageError: It is no mapping, has no role, or a field has a type that cannot be sent.
         """
         if type(message) is not dict and not isinstance(message, Mapping):
-            _reject("", "a mapping with a role", message)
+            _reject("a mapping with a role", message)
         if not isinstance(message.get("role"), str):
-            _reject('["role"]', "a string", message.get("role"))
+            _reject("a string", message.get("role"), '["role"]')
         measure, total = self.measure, self.overheads.message
         for key, value in message.items():
             if isinstance(value, str):
@@ -110,39 +116,43 @@ class MessageCosts:
                 if key == "name":
                     total += self.overheads.name
             elif value is not None and (count := _FIELDS.get(key)):
-                total += count(self, value)
+                try:
+                    total += count(self, value)
+                except MalformedMessageError as error:
+                    place = f'["{key}"]'
+                    raise error.inside(place) from None
         return total
 
-    def content(self, content: object, path: str = '["content"]') -> int:
+    def content(self, content: object) -> int:
         """A string, or a list of parts."""
         if isinstance(content, str):
             return self.measure(content)
         if content is None:
             return 0
         if not isinstance(content, list | tuple):
-            _reject(path, "a string, a list of parts or None", content)
-        return sum(self._part(part, f"{path}[{index}]") for index, part in enumerate(content))
+            _reject("a string, a list of parts or None", content)
+        return _each(content, self._part)
 
-    def call(self, call: object, path: str = '["function_call"]') -> int:
+    def call(self, call: object) -> int:
         """A call: its name and its arguments, as text or as the object that some backends take."""
-        if not isinstance(call, Mapping):
-            _reject(path, "a mapping", call)
+        if type(call) is not dict and not isinstance(call, Mapping):
+            _reject("a mapping", call)
         inner = call.get("function", call.get("custom", call))
-        if not isinstance(inner, Mapping):
-            _reject(f'{path}["function"]', "a mapping", inner)
+        if type(inner) is not dict and not isinstance(inner, Mapping):
+            _reject("a mapping", inner, '["function"]')
         arguments = inner.get("arguments", inner.get("input"))
         return self.overheads.call + self.json(inner.get("name")) + self.json(arguments)
 
     def calls(self, calls: object) -> int:
         """The calls of an assistant's message."""
         if not isinstance(calls, list | tuple):
-            _reject('["tool_calls"]', "a list", calls)
-        return sum(self.call(call, f'["tool_calls"][{index}]') for index, call in enumerate(calls))
+            _reject("a list", calls)
+        return _each(calls, self.call)
 
     def images(self, images: object) -> int:
         """Ollama's list of images beside the content."""
         if not isinstance(images, list | tuple):
-            _reject('["images"]', "a list", images)
+            _reject("a list", images)
         return sum(map(self.media.bare_image, images))
 
     def json(self, value: object) -> int:
@@ -151,27 +161,33 @@ class MessageCosts:
             return 0
         return self.measure(value if isinstance(value, str) else json_text(value))
 
-    def _part(self, part: object, path: str) -> int:
+    def _part(self, part: object) -> int:
         if isinstance(part, str):
             return self.measure(part)
         if not isinstance(part, Mapping):
-            _reject(path, "a mapping or a string", part)
+            _reject("a mapping or a string", part)
         for field in _TEXT_FIELDS:
             if isinstance(text := part.get(field), str):
                 return self.measure(text)
         kind = str(part.get("type", ""))
         if kind.endswith("tool_use"):
-            return self.call(part, path)
+            return self.call(part)
         if kind.endswith("tool_result"):
-            return self.overheads.call + self._result(part.get("content"), f'{path}["content"]')
+            return self.overheads.call + self._result(part.get("content"))
         inner = plain_text(part)
         if inner is None:
             return self.media.part(part)
-        return self.content(inner, path) + self.json(part.get("title")) + self.json(part.get("context"))
+        return self.content(inner) + self.json(part.get("title")) + self.json(part.get("context"))
 
-    def _result(self, content: object, path: str) -> int:
+    def _result(self, content: object) -> int:
         """What a tool gave: content like a message's, or the one object of a tool that runs at the maker's."""
-        return self.json(content) if isinstance(content, Mapping) else self.content(content, path)
+        if isinstance(content, Mapping):
+            return self.json(content)
+        try:
+            return self.content(content)
+        except MalformedMessageError as error:
+            place = '["content"]'
+            raise error.inside(place) from None
 
 
 _FIELDS: Mapping[str, Callable[[MessageCosts, object], int]] = {
@@ -180,6 +196,18 @@ _FIELDS: Mapping[str, Callable[[MessageCosts, object], int]] = {
     "function_call": MessageCosts.call,
     "images": MessageCosts.images,
 }
+
+
+def _each(values: Iterable[object], cost: Callable[[object], int]) -> int:
+    """What they cost together; an error names the place."""
+    total = 0
+    for index, value in enumerate(values):
+        try:
+            total += cost(value)
+        except MalformedMessageError as error:
+            place = f"[{index}]"
+            raise error.inside(place) from None
+    return total
 
 
 def json_text(value: object) -> str:
@@ -191,6 +219,6 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def _reject(path: str, accepted: str, value: object) -> NoReturn:
-    msg = f"{path} must be {accepted}, not {type(value).__name__}"
+def _reject(accepted: str, value: object, place: str = "") -> NoReturn:
+    msg = f"{place} must be {accepted}, not {type(value).__name__}"
     raise MalformedMessageError(msg)

@@ -61,7 +61,7 @@ def definitions(costs: MessageCosts, **offered: Unpack[Offered]) -> int:
 
 def _system(costs: MessageCosts, system: object) -> int:
     try:
-        return costs.content(system, "")
+        return costs.content(system)
     except MalformedMessageError as error:
         raise MalformedMessageError(error.problem, "system") from None
 

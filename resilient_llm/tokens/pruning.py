@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from resilient_llm.models import Message
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
-_SAMPLE = 48
+_FEW = 64
+_SAMPLE = 24
 # Even, but in step with no pattern of turns: multiples of the golden ratio.
 _SPREAD = [number * 0.6180339887498949 % 0.999 for number in range(_SAMPLE)]
 _SMALL = 65_536
@@ -83,7 +84,7 @@ def prune(messages: Sequence[Message], budget: int, costs: Costs) -> Pruned:
     The newest turn is always kept. The result never exceeds the budget, pruning it again changes nothing, and
     the input is left alone. An empty conversation stays empty.
 
-    In the report `tokens_before` is counted if little was dropped (up to 48 messages and 64 KB), and
+    In the report `tokens_before` is counted if little was dropped (up to 64 messages and 64 KB), and
     otherwise estimated from a sample: counting what is thrown away would take longer than everything else.
 
     Args:
@@ -186,7 +187,7 @@ def dropped_tokens(messages: Sequence[Message], dropped: range, kept: range, spe
         costs: The counter.
     """
     size = _bounds(messages, dropped, costs)
-    if len(dropped) <= _SAMPLE and size <= _SMALL:
+    if len(dropped) <= _FEW and size <= _SMALL:
         return sum_of(messages, dropped, costs)
     return round(size * spent / max(_bounds(messages, kept, costs), 1))
 
