@@ -113,7 +113,7 @@ def test_empty_and_filtered_answers_are_told(scripted, monkeypatch, capsys) -> N
 
 
 def test_json_has_every_field_that_can_be_told(capsys) -> None:
-    """Answers and errors round-trip; what is for the next request (messages, their extras) and raw bytes are left out."""
+    """Answers and errors round-trip; what the next request needs (messages, extras) and raw bytes are left out."""
     left_out = {"sent", "body", "function_call", "extra"}
     done = rl.Completion(
         text="é", pruned=rl.PruneReport(1, 10, 5, 6), tool_calls=(rl.ToolCall(0, "i", "n", "{}"),)
