@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _OTHERS = "the calls before it"
+_COOL_DOWN = "the cool-down after a rate limit"
 
 
 class Turn:
@@ -40,7 +41,17 @@ class Turn:
         patience: Seconds; a longer cool-down is not waited for.
     """
 
-    __slots__ = ("_amounts", "_by", "_clock", "_gate", "_patience", "_request", "_told", "_uniform")
+    __slots__ = (
+        "_amounts",
+        "_by",
+        "_clock",
+        "_deadline",
+        "_gate",
+        "_patience",
+        "_request",
+        "_told",
+        "_uniform",
+    )
 
     def __init__(
         self,
@@ -59,8 +70,8 @@ class Turn:
         self._uniform = uniform
         self._patience = patience
         self._told = False
-        deadline = math.inf if request.deadline is None else request.deadline
-        self._by = min(deadline, clock.monotonic() + request.extensions.get("max_wait", math.inf))
+        self._deadline = math.inf if request.deadline is None else request.deadline
+        self._by = min(self._deadline, clock.monotonic() + request.extensions.get("max_wait", math.inf))
 
     async def come(self) -> Ticket:
         """Wait for it, and take what the call needs.
@@ -95,29 +106,32 @@ class Turn:
         return None
 
     async def _cool_down(self) -> None:
-        left = self._gate.pace.cooling(self._clock.monotonic())
+        now = self._clock.monotonic()
+        left = self._gate.pace.cooling(now)
         if not left:
             return
-        held = Held(server_delay(left, self._uniform), "the cool-down after a rate limit")
-        if left > self._patience:
-            raise self._error(held.why, left)
-        self._mind(held)
-        await self._clock.sleep(held.seconds)
+        seconds = server_delay(left, self._uniform)
+        if left > self._patience or now + left > self._by or now + seconds >= self._deadline:
+            raise self._error(_COOL_DOWN, left)
+        self._tell(_COOL_DOWN, seconds)
+        await self._clock.sleep(seconds)
 
     def _mind(self, held: Held | None) -> None:
-        """Reject the call if the wait would be too long, else tell of it, once."""
+        """Reject the call if the wait would be too long, else tell of it."""
         if held is None or held.cooling:
             return
         if self._clock.monotonic() + held.seconds >= self._by:
             raise self._error(held.why, held.seconds)
-        if not self._told:
-            self._told = True
-            error = LimitExceededError(
-                f"{held.why} holds the call back",
-                retry_after=held.seconds,
-                model=self._request.model or None,
-            )
-            self._request.tell(Waiting(held.seconds, error, self._request.attempt))
+        self._tell(held.why, held.seconds)
+
+    def _tell(self, why: str, seconds: float) -> None:
+        if self._told:  # once is enough
+            return
+        self._told = True
+        error = LimitExceededError(
+            f"{why} holds the call back", retry_after=seconds, model=self._request.model or None
+        )
+        self._request.tell(Waiting(seconds, error, self._request.attempt))
 
     def _bounded(self, seconds: float) -> float | None:
         """How long to wait at a stretch."""

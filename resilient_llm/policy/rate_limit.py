@@ -134,7 +134,7 @@ class Pace:
 
     def _held(self, amounts: Amounts, ahead: Amounts, now: float) -> Held | None:
         if left := self._cooldown.left(now):
-            return Held(left, "the cool-down after a rate limit", cooling=True)
+            return Held(left, "the cool-down", cooling=True)
         self._forget(now)
         held: Held | None = None
         for bucket in self._own:

@@ -337,4 +337,4 @@ def test_own_limits_do_what_a_replay_predicts() -> None:
     )
     for place in ("entered", "owed", "given back", "held by requests=60", "held by tokens=7680"):
         assert PaceMachine.reached[place] >= 10, PaceMachine.reached
-    assert PaceMachine.reached["held by the cool-down after a rate limit"] >= 10
+    assert PaceMachine.reached["held by the cool-down"] >= 10

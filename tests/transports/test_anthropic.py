@@ -364,7 +364,7 @@ async def test_refusals(serve, transport, status, kind, text, headers, error):
     """Each status of the API's table becomes its own error, with the request's id and the server's delay."""
     server = await serve(refusing(status, kind, text, headers))
     async with rl.AsyncClient(
-        transport=transport(server), model="x", max_retries=0, token_budget=None
+        transport=transport(server), model="x", max_retries=0, token_budget=None, rate_limit=None
     ) as llm:
         for request in (CHAT, STREAM):
             with pytest.raises(error) as caught:
