@@ -115,3 +115,10 @@ def _peer(session: nox.Session, package: str) -> Path:
         command = [str(python), "-m", "pip", "install", "--quiet", package, "tiktoken"]
         session.run(*command, external=True, success_codes=[0, 1])
     return python
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Small mistakes in policies, response and pipeline: does a test notice? `-- --all` tries every one."""
+    session.install("-e", ".[cli]", *_groups("test"))
+    session.run("python", "benchmarks/mutation.py", *session.posargs)
