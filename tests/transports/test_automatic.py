@@ -378,6 +378,26 @@ async def test_a_model_that_was_unloaded_is_chosen_anew(serve, client):
     assert server.requests[-1].json["model"] == "b"
 
 
+async def test_an_answer_that_is_none_is_the_chosen_servers(serve, client):
+    """Whoever finds out: the error names the server."""
+    server = await serve(lmstudio(("a", 4096), **{"/v1/chat/completions": b"<html>"}))
+    with pytest.raises(rl.ModelResponseInvalidError) as caught:
+        await client(Place("lmstudio", server.url), max_retries=0).complete("Hello")
+    assert caught.value.backend == "lmstudio"
+
+
+async def test_an_old_failure_does_not_end_a_new_choice(serve, client):
+    """Two calls fail on a server that went away; the one that is told later leaves the other's choice alone."""
+    server = await serve(lmstudio(("a", 4096)))
+    transport = client(Place("lmstudio", server.url)).transport
+    request = Request(messages=MESSAGES, model="a")
+    old = (await transport(request)).target
+    for _ in range(2):
+        transport._forget(old)
+        await transport(request)
+    assert [request.method for request in server.requests].count("GET") == 2
+
+
 async def test_a_stream_that_breaks_is_the_chosen_servers(serve, client):
     """Also after its first content."""
 

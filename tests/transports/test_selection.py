@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_llm.models import ModelInfo
-from resilient_llm.transports.selection import choose_model
+from resilient_llm.transports.selection import Selection, choose_model
 
 COLD = ModelInfo("cold", loaded=False, kind="chat")
 WARM = ModelInfo("warm", loaded=True, kind="chat")
@@ -46,3 +46,19 @@ def test_a_window_that_holds_the_prompt_is_preferred(windows, tokens, chosen):
         ModelInfo(str(number), loaded=True, context_length=window) for number, window in enumerate(windows)
     ]
     assert choose_model(models, tokens=tokens) is models[chosen]
+
+
+async def test_a_stand_in_is_warned_of_again_after_a_choice(caplog):
+    """Once while there is nothing to choose from; a choice between ends that."""
+    selection = Selection("b", "any")
+    offers = [[], [], [PLAIN], []]
+
+    async def listing():
+        return offers.pop(0)
+
+    chosen = []
+    for _ in range(4):
+        chosen.append(await selection.model("chat", listing))
+        selection.forget()
+    assert chosen == ["any", "any", "plain", "any"]
+    assert len(caplog.messages) == 2

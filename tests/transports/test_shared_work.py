@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -96,3 +98,26 @@ def test_every_loop_does_its_own():
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(abandon())
     assert asyncio.run(use()) == 1
+
+
+def test_loops_at_the_same_time_do_not_wait_for_each_other():
+    """A future of another loop cannot be awaited; each loop has the work done for itself."""
+    shared, begun, done = SharedWork[int](), threading.Event(), threading.Event()
+
+    async def held() -> int:
+        begun.set()
+        await asyncio.to_thread(done.wait, 10)
+        return 1
+
+    async def other() -> int:
+        await asyncio.sleep(0)
+        return 2
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(lambda: asyncio.run(shared.join(held)))
+        assert begun.wait(10)
+        try:
+            assert asyncio.run(shared.join(other)) == 2
+        finally:
+            done.set()
+        assert first.result(10) == 1
