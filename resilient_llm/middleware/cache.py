@@ -114,7 +114,7 @@ class Cache:
     async def aclose(self) -> None:
         """Wait for what is on its way to the store; `store_timeout` at most."""
         loop = asyncio.get_running_loop()
-        if own := [task for task in self._writes if task.get_loop() is loop]:
+        if own := [task for task in tuple(self._writes) if task.get_loop() is loop]:
             await asyncio.wait(own)
 
     async def _find(self, key: str) -> tuple[StoredAnswer, list[Event]] | None:

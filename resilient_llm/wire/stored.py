@@ -68,7 +68,7 @@ def dump(events: Sequence[Event], **known: Any) -> bytes | None:
         return None
     try:
         return msgspec.json.encode(StoredAnswer([_named(event) for event in merged(events)], **known))
-    except (KeyError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         return None
 
 
