@@ -102,9 +102,7 @@ class FallbackCall:
             for limit in response.limits:
                 if limit.deadline == self._due:
                     limit.deadline = self._request.deadline
-        if (
-            self._failures and not response.info.cached
-        ):  # else the pipeline takes note of a call that no stage told of
+        if self._failures and not response.info.cached:  # else the pipeline takes note of an untold call
             response.on_settle(partial(self._settled, response))
         return response
 

@@ -192,7 +192,7 @@ def _replayed(stored: StoredAnswer, events: list[Event], request: Request) -> Re
         extra=stored.extra,
         cached=True,
     )
-    if request.stream and request.extensions.get("tool_deltas"):
+    if request.extensions.get("tool_deltas"):
         events = [
             ToolCallDelta(event.index, event.id, event.name, event.arguments)
             if isinstance(event, ToolCall)

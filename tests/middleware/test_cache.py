@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resilient_llm as rl
+from resilient_llm.body import ResponseInfo
+from resilient_llm.commit import whole
 from resilient_llm.events import (
     Finish,
     ReasoningDelta,
@@ -144,6 +146,25 @@ def test_fragments_of_tool_calls_are_replayed_to_those_who_ask_for_them() -> Non
         assert sorted(calls, key=repr) == sorted(fragments + wholes, key=repr)
         assert calls.index(fragments[0]) < calls.index(wholes[0])
         assert len(transport.requests) == 1
+
+    run_virtual(scenario())
+
+
+def test_what_else_the_message_carries_comes_back() -> None:
+    """Blocks that a backend wants to see again are part of the message, and nobody else's to change."""
+
+    async def transport(request: Request) -> rl.Response:
+        info = ResponseInfo(backend="b", model="m", request_id="r", extra={"blocks": [{"signed": "x"}]})
+        return whole([TextDelta("a"), Finish("stop")], info, request)
+
+    async def scenario() -> None:
+        pipeline = rl.Pipeline([rl.Cache(clock=FakeClock())], transport)
+        one, two = await ask(pipeline), await ask(pipeline)
+        assert content(two) == content(one)
+        assert two.message["blocks"] == [{"signed": "x"}]
+        two.message["blocks"].clear()
+        three = await ask(pipeline)
+        assert (three.message["blocks"], three.cached) == ([{"signed": "x"}], True)
 
     run_virtual(scenario())
 
@@ -350,7 +371,8 @@ def test_answers_grow_too_old() -> None:
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from("abcde"), st.booleans(), st.sampled_from([0.0, 0.0, 0.5, 7.0, 11.0])),
+    st.tuples(st.sampled_from("aabcd"), st.booleans(), st.sampled_from([0.0, 0.0, 0.0, 0.5, 4.0, 11.0])),
+    min_size=10,
     max_size=25,
 )
 
@@ -466,8 +488,12 @@ def test_writes_that_hang_are_bounded() -> None:
         for number in range(150):
             await ask(pipeline, asking(str(number)))
         assert len(asyncio.all_tasks()) == 101
-        await asyncio.sleep(6.0)
+        await asyncio.sleep(16.0)
         assert len(asyncio.all_tasks()) == 1
+        store.seconds = 0.0
+        await ask(pipeline)
+        await asyncio.sleep(1.0)
+        assert len(store.values) == 1
 
     run_virtual(scenario())
 
@@ -555,10 +581,9 @@ def test_a_fallback_does_not_answer_for_the_first_backend() -> None:
     """What a fallback answered is not stored under the first one's name; the cache is the first one's alone."""
 
     async def scenario() -> None:
-        first = ScriptedTransport(rl.ModelAuthError("down"), "first", name="first")
+        first = ScriptedTransport(rl.ModelUnavailableError("down"), "first", name="first")
         second = ScriptedTransport("second", name="second")
-        fallback = rl.Fallback([second], on_auth=True)
-        async with rl.AsyncClient(transport=first, cache=rl.Cache(), fallback=fallback) as llm:
+        async with rl.AsyncClient(transport=first, cache=rl.Cache(), fallback=[second], max_retries=0) as llm:
             texts = [(await llm.complete("Hello", temperature=0)).text for _ in range(3)]
         assert texts == ["second", "first", "first"]
         assert (len(first.requests), len(second.requests)) == (2, 1)
@@ -592,6 +617,42 @@ def test_a_restarted_stream_asks_the_backend() -> None:
         assert (await ask(pipeline, STREAM)).text == "whole"
         assert not (await ask(pipeline, STREAM)).cached
         assert len(transport.requests) == 3
+
+    run_virtual(scenario())
+
+
+def test_closing_in_one_loop_waits_for_no_other() -> None:
+    """What another client's loop is still writing is that client's to wait for."""
+    store = Store()
+    store.seconds = 0.05
+    pipeline, cache, _, _ = cached("Hello", store=store, store_timeout=30.0)
+    other = asyncio.new_event_loop()
+    other.run_until_complete(ask(pipeline))
+    assert store.values == {}
+    asyncio.run(cache.aclose())
+    other.run_until_complete(cache.aclose())
+    assert len(store.values) == 1
+    other.close()
+
+
+def test_an_answer_out_of_an_inner_cache_is_not_stored_again() -> None:
+    """Its age would begin anew."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        outer, inner = (
+            rl.Cache(store=rl.MemoryStore(clock=clock), max_age=age, clock=clock) for age in (60.0, 20.0)
+        )
+        transport = ScriptedTransport("a", "b")
+        pipeline = rl.Pipeline([outer, inner], transport, validate=False, clock=clock)
+        outer.when, texts = (lambda _: False), []
+        texts.append((await ask(pipeline)).text)
+        await asyncio.sleep(15.0)
+        outer.when = lambda _: True
+        texts.append((await ask(pipeline)).text)
+        await asyncio.sleep(10.0)
+        texts.append((await ask(pipeline)).text)
+        assert texts == ["a", "a", "b"]
 
     run_virtual(scenario())
 

@@ -54,6 +54,18 @@ async def alone() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+def strictly(scenario) -> None:
+    """Run it in virtual time; what fails in a callback of the loop fails the test."""
+    failures: list[object] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        await scenario
+
+    run_virtual(watched())
+    assert failures == []
+
+
 # Who shares ...
 
 
@@ -73,7 +85,7 @@ def test_equal_calls_at_the_same_time_are_one() -> None:
         assert asyncio.get_running_loop().time() == 1.0
         await alone()
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_call_after_it_is_another_call() -> None:
@@ -85,7 +97,7 @@ def test_a_call_after_it_is_another_call() -> None:
         await ask(pipeline)
         assert len(transport.requests) == 2
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +119,7 @@ def test_different_calls_are_not_shared(other) -> None:
         await asyncio.gather(ask(pipeline), ask(pipeline, other))
         assert len(transport.requests) == 2
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 @pytest.mark.parametrize("request_", [attrs.evolve(ASK, stream=True), Request("models"), Request("raw")])
@@ -120,7 +132,7 @@ def test_streams_and_other_operations_pass_untouched(request_) -> None:
         assert len(transport.requests) == 2
         assert transport.requests[0].messages is request_.messages
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_when_says_which_calls_are_for_it() -> None:
@@ -133,7 +145,7 @@ def test_when_says_which_calls_are_for_it() -> None:
         with pytest.raises(TypeError, match="when"):
             rl.Coalesce(when="always")
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_one_stage_in_two_stacks_shares_within_each() -> None:
@@ -150,7 +162,7 @@ def test_one_stage_in_two_stacks_shares_within_each() -> None:
         assert [done.text for done in dones] == ["Hello", "there"] * 2
         assert (len(here.requests), len(there.requests)) == (1, 1)
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 # What each of them gets ...
@@ -177,7 +189,7 @@ def test_each_gets_an_answer_of_its_own() -> None:
         assert one.request.params is requests[0].params
         assert two.request.params is requests[1].params
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_results_of_ones_own_kind_are_copied_too() -> None:
@@ -194,7 +206,7 @@ def test_results_of_ones_own_kind_are_copied_too() -> None:
         first["a"].append(2)
         assert second == {"a": [1]}
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_tool_calls_are_whole_and_there_once() -> None:
@@ -207,7 +219,7 @@ def test_tool_calls_are_whole_and_there_once() -> None:
         dones = await asyncio.gather(ask(pipeline, request), ask(pipeline, request))
         assert [[call.arguments for call in done.tool_calls] for done in dones] == [["{}"], ["{}"]]
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_what_was_pruned_is_known_to_all() -> None:
@@ -225,7 +237,7 @@ def test_what_was_pruned_is_known_to_all() -> None:
             assert done.pruned.dropped == 1
             assert done.sent == ASK.messages
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_each_gets_an_error_of_its_own() -> None:
@@ -258,7 +270,7 @@ def test_each_gets_an_error_of_its_own() -> None:
         assert two.__notes__ == error.__notes__ == ["the first note"]
         assert len(two.trace) == 1
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 class Stubborn(Exception):  # noqa: N818 - another library's
@@ -278,7 +290,7 @@ def test_foreign_exceptions_are_shared_if_they_must_be() -> None:
         results = await asyncio.gather(ask(pipeline), ask(pipeline), return_exceptions=True)
         assert results == [error, error]
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_every_trace_tells_of_the_shared_attempts() -> None:
@@ -304,7 +316,7 @@ def test_every_trace_tells_of_the_shared_attempts() -> None:
         ]
         assert [type(notice).__name__ for notice in told] == ["Attempt", "Waiting", "Attempt", "ContentSeen"]
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_failed_call_puts_its_trace_on_every_error() -> None:
@@ -317,7 +329,7 @@ def test_a_failed_call_puts_its_trace_on_every_error() -> None:
         assert [error.attempts for error in errors] == [2, 2]
         assert errors[1].trace[0].shared
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_the_leaders_context_is_the_calls() -> None:
@@ -362,7 +374,7 @@ def test_one_who_leaves_leaves_the_others_alone(leaver: int) -> None:
         assert len(transport.requests) == 1
         assert asyncio.get_running_loop().time() == 1.0
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_the_last_one_who_leaves_ends_the_call() -> None:
@@ -381,20 +393,20 @@ def test_the_last_one_who_leaves_ends_the_call() -> None:
         assert transport.open_bodies == 0
         await alone()
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_caller_cancelled_at_any_step_leaks_nothing() -> None:
     """After any number of loop iterations, alone or with another: no task, no body, no entry is left."""
 
     async def scenario(steps: int, *, company: bool) -> None:
-        pipeline, transport = coalesced([TextDelta("a"), 0.1, Finish("stop")])
+        pipeline, transport = coalesced([TextDelta("a"), 0.0, Finish("stop")])
         friend = calling(pipeline) if company else None
         task = calling(pipeline)
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        ended.append((await asyncio.gather(task, return_exceptions=True))[0])
         if friend is not None:
             assert (await friend).text == "a"
         await alone()
@@ -402,9 +414,40 @@ def test_a_caller_cancelled_at_any_step_leaks_nothing() -> None:
         assert pipeline.middleware[0]._tables.here().flights == {}
         assert pipeline.middleware[0]._tables.here().left == set()
 
-    for steps in range(12):
-        run_virtual(scenario(steps, company=False))
-        run_virtual(scenario(steps, company=True))
+    ended: list[object] = []
+    for steps in range(16):
+        strictly(scenario(steps, company=False))
+        strictly(scenario(steps, company=True))
+    kinds = [isinstance(one, rl.Completion) for one in ended]
+    assert (kinds[0], kinds[-1]) == (False, True)  # cancelled at first, too late in the end
+
+
+def test_a_call_that_takes_its_time_to_end_is_in_nobodys_way() -> None:
+    """Left by all, it is still cleaning up while the next call begins; who comes then joins the new one."""
+    begun: list[float] = []
+
+    async def transport(request: Request) -> rl.Response:
+        begun.append(asyncio.get_running_loop().time())
+        try:
+            await asyncio.sleep(5.0)
+        except asyncio.CancelledError:
+            await asyncio.sleep(2.0)
+            raise
+        return whole([TextDelta("a"), Finish("stop")], ResponseInfo(), request)
+
+    async def scenario() -> None:
+        pipeline = rl.Pipeline([rl.Coalesce()], transport)
+        first = calling(pipeline)
+        await asyncio.sleep(1.0)
+        first.cancel()
+        await asyncio.sleep(1.0)
+        second = calling(pipeline)
+        await asyncio.sleep(2.0)
+        third = calling(pipeline)
+        assert [done.text for done in await asyncio.gather(second, third)] == ["a", "a"]
+        assert begun == [0.0, 2.0]
+
+    strictly(scenario())
 
 
 @attrs.frozen
@@ -484,7 +527,7 @@ def test_any_crowd_gets_one_call_for_each_group(drawn) -> None:
             ended = max(start for start in begun[visit.text] if start <= visit.came + 1e-9) + 1.0
             assert answer == (visit.left > ended)
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 # Deadlines ...
@@ -525,7 +568,52 @@ def test_a_follower_with_time_left_calls_again() -> None:
             [True, True],
         ]
 
-    run_virtual(scenario())
+    strictly(scenario())
+
+
+def test_nobody_is_made_to_lead_whose_time_is_over_too() -> None:
+    """The call failed a moment after the leader's deadline, and after another's: there is nobody to call again."""
+
+    async def transport(request: Request) -> rl.Response:
+        requests.append(request)
+        await asyncio.sleep(10.05)
+        msg = "too late"
+        raise rl.DeadlineExceededError(msg)
+
+    async def scenario() -> None:
+        pipeline = rl.Pipeline([rl.Coalesce(clock=FakeClock())], transport)
+        tasks = [calling(pipeline, attrs.evolve(ASK, deadline=deadline)) for deadline in (10.0, 10.02)]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [result.message for result in results] == ["too late"] * 2
+        assert len(requests) == 1
+
+    requests: list[Request] = []
+    strictly(scenario())
+
+
+def test_who_leads_next_leads_with_its_own_context() -> None:
+    """Context variables are those of the caller whose request is sent."""
+    name = contextvars.ContextVar("name", default="nobody")
+    seen: list[str] = []
+
+    async def transport(request: Request) -> rl.Response:
+        seen.append(name.get())
+        if request.deadline is not None:
+            msg = "too late"
+            raise rl.DeadlineExceededError(msg)
+        return whole([TextDelta("a"), Finish("stop")], ResponseInfo(), request)
+
+    async def caller(pipeline: rl.Pipeline, who: str, deadline: float | None) -> object:
+        name.set(who)
+        return await ask(pipeline, attrs.evolve(ASK, deadline=deadline))
+
+    async def scenario() -> None:
+        pipeline = rl.Pipeline([rl.Coalesce()], transport)
+        calls = [caller(pipeline, "one", 10.0), caller(pipeline, "two", None)]
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    strictly(scenario())
+    assert seen == ["one", "two"]
 
 
 def test_a_deadline_that_could_not_be_kept_is_not_inherited() -> None:
@@ -543,7 +631,7 @@ def test_a_deadline_that_could_not_be_kept_is_not_inherited() -> None:
         assert results[1].text == "Hello"
         assert len(transport.requests) == 2
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_hang_that_is_not_the_leaders_deadline_is_everybodys() -> None:
@@ -558,7 +646,7 @@ def test_a_hang_that_is_not_the_leaders_deadline_is_everybodys() -> None:
         assert [type(result).__name__ for result in results] == ["ModelTimeoutError"] * 2
         assert len(transport.requests) == 1
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_crowd_with_a_deadline_each_does_not_storm_a_hung_backend() -> None:
@@ -577,7 +665,7 @@ def test_a_crowd_with_a_deadline_each_does_not_storm_a_hung_backend() -> None:
         assert len(transport.requests) == 2
         assert clock.monotonic() < 11.2
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 @pytest.mark.parametrize("outer", [True, False], ids=["with Deadline", "without"])
@@ -598,7 +686,7 @@ def test_a_follower_keeps_its_own_deadline(outer: bool) -> None:
         assert (await leader).text == "Hello"
         assert len(transport.requests) == 1
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_leader_that_was_cancelled_leaves_its_deadline_behind() -> None:
@@ -616,7 +704,7 @@ def test_a_leader_that_was_cancelled_leaves_its_deadline_behind() -> None:
         assert clock.monotonic() == 10.0
         assert len(transport.requests) == 2
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 # The ends of things ...
@@ -644,7 +732,7 @@ def test_aclose_waits_for_calls_that_everybody_left() -> None:
         await pipeline.aclose()
         await asyncio.gather(task, return_exceptions=True)
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_closed_client_leaves_no_call_behind() -> None:
@@ -661,7 +749,7 @@ def test_a_closed_client_leaves_no_call_behind() -> None:
         assert (len(transport.requests), transport.open_bodies) == (1, 0)
         await alone()
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_closing_one_stack_does_not_end_anothers_calls() -> None:
@@ -678,7 +766,7 @@ def test_closing_one_stack_does_not_end_anothers_calls() -> None:
         await one.aclose()
         assert (await task).text == "Hello"
 
-    run_virtual(scenario())
+    strictly(scenario())
 
 
 def test_a_loop_that_is_shut_down_ends_everything() -> None:
@@ -694,7 +782,7 @@ def test_a_loop_that_is_shut_down_ends_everything() -> None:
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
         assert transport.open_bodies == 0
 
-    run_virtual(scenario())
+    strictly(scenario())
     gc.collect()
 
 
@@ -717,6 +805,21 @@ def test_loops_do_not_meet() -> None:
         thread.join(10.0)
     assert results == [{"Hello"}] * 2
     assert len(transport.requests) == 4
+
+
+def test_a_loop_that_was_stopped_in_the_middle_is_nobody_elses() -> None:
+    """A call whose loop stands still is not joined by a caller in another loop of the same thread."""
+    pipeline, transport = coalesced([1000.0], "Hello")
+    stopped = asyncio.new_event_loop()
+    task = stopped.create_task(ask(pipeline))
+    stopped.call_later(0.01, stopped.stop)
+    stopped.run_forever()
+    assert asyncio.run(asyncio.wait_for(ask(pipeline), 5.0)).text == "Hello"
+    assert len(transport.requests) == 2
+    task.cancel()
+    stopped.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    stopped.run_until_complete(asyncio.sleep(0))
+    stopped.close()
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="eager tasks came with Python 3.12")

@@ -42,7 +42,7 @@ def test_a_share_of_the_calls_meets_each_fault_as_often_as_the_others(hit, which
 
 
 @given(st.floats(0, 1), st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_rate_is_kept(rate, seed) -> None:
     """Of two thousand calls about the share that was asked for, whatever it is."""
     plan = FaultPlan(rate=rate, faults=["a"])

@@ -156,7 +156,8 @@ WORDS = [
     Status("context_length"),
     Status("quota_exceeded"),
     Status(502),
-    Status(404, body="no such model", headers={"X-Request-Id": "r"}),
+    Status(404, body="no such model"),
+    Status(429, headers={"Retry-After": "3"}),
     Status(400, body={"error": {"message": "bad"}}),
 ]
 
@@ -166,11 +167,12 @@ WORDS = [
 async def test_an_injected_fault_is_the_real_one(fault, stream) -> None:
     """The same words, injected above a sound server and done by the server: same error, partial, delay, blame."""
     told: list[tuple[object, ...]] = []
+    limit = 0.2 if isinstance(fault, Stall) else 30.0
     for served, script in ((fault, None), (Answer(), fault)):
         async with FaultServer([served]) as server:
             transport = rl.OpenAICompatibleTransport(server.base_url, model="m")
             stages = [
-                rl.AttemptTimeout(whole=0.2, first_token=0.2, idle=0.1),
+                rl.AttemptTimeout(whole=limit, first_token=limit, idle=limit),
                 rl.ErrorClassifier(),
                 FaultInjection(script=[script]),
             ]
