@@ -85,7 +85,7 @@ def test_a_target_has_the_standard_stages_made_with_the_same_options() -> None:
 
 def test_what_the_first_target_does_not_have_the_others_do_not_have() -> None:
     """None switches a stage off for all."""
-    options = {"breaker": None, "token_budget": None, "retry_budget": None, "rate_limit": None}
+    options = dict.fromkeys(("breaker", "token_budget", "retry_budget", "rate_limit", "concurrency"))
     target = OpenTarget(rl.Target(ScriptedTransport("hi")), options)
     assert [role_of(stage) for stage in target.stages] == ["retry", "attempt_timeout", "classifier"]
     assert target.stages[0].budget is None

@@ -40,25 +40,25 @@ FAILURES = {
 }
 
 COUNTS = """
-                  client  one_try  composed  wrapped  fallback  no_retry  recovery  cached  blocking  anthropic  ollama
-down                  4!       1!        3!       4!       4+1       1+1        4!      4!        4!         4!      4!
-500                   4!       1!        3!       4!       4+1       1+1        4!      4!        4!         4!      4!
-503                   4!       1!        3!       4!       4+1       1+1        4!      4!        4!         4!      4!
-429                   4!       1!        3!       4!       3+1       1+1        4!      4!        4!         4!      4!
-429, soon             4!       1!        3!       4!       4+1       1+1        4!      4!        4!         4!      4!
-429, in an hour       1!       1!        1!       1!       1+1       1+1        1!      1!        1!         1!      1!
-no credit             1!       1!        1!       1!       1+1       1+1        1!      1!        1!         1!      1!
-wrong key             1!       1!        1!       1!        1!        1!        1!      1!        1!         1!      1!
-no such model         1!       1!        1!       1!       1+1       1+1        1!      1!        1!         1!      1!
-malformed             1!       1!        1!       1!        1!        1!        1!      1!        1!         1!      1!
-too long              1!       1!        1!       1!       1+1       1+1        1!      1!        1!         1!      1!
-filtered              1!       1!        1!       1!        1!        1!        1!      1!        1!         1!      1!
-garbage               4!       1!        3!       4!       4+1       1+1        4!      4!        4!         4!      4!
-cut                   4!       1!        3!       4!       4+1       1+1        4!      4!        4!         4!      4!
-breaks later       4!|1!       1!     3!|1!    4!|1!    4+1|1!    1+1|1!        4!   4!|1!     4!|1!      4!|1!   4!|1!
-hangs                 4!       1!        3!       4!       4+1       1+1        4!      4!        4!         4!      4!
-late                  1!       1!        1!       1!       1+1       1+1        1!      1!        1!         1!      1!
-sound                  1        1         1        1         1         1         1       1         1          1       1
+                  client  one_try    own  wrapped  fallback  no_retry  recovery  cached  limited   sync  claude  ollama
+down                  4!       1!     3!       4!       4+1       1+1        4!      4!       4!     4!      4!      4!
+500                   4!       1!     3!       4!       4+1       1+1        4!      4!       4!     4!      4!      4!
+503                   4!       1!     3!       4!       4+1       1+1        4!      4!       4!     4!      4!      4!
+429                   4!       1!     3!       4!       3+1       1+1        4!      4!       4!     4!      4!      4!
+429, soon             4!       1!     3!       4!       4+1       1+1        4!      4!       4!     4!      4!      4!
+429, in an hour       1!       1!     1!       1!       1+1       1+1        1!      1!       1!     1!      1!      1!
+no credit             1!       1!     1!       1!       1+1       1+1        1!      1!       1!     1!      1!      1!
+wrong key             1!       1!     1!       1!        1!        1!        1!      1!       1!     1!      1!      1!
+no such model         1!       1!     1!       1!       1+1       1+1        1!      1!       1!     1!      1!      1!
+malformed             1!       1!     1!       1!        1!        1!        1!      1!       1!     1!      1!      1!
+too long              1!       1!     1!       1!       1+1       1+1        1!      1!       1!     1!      1!      1!
+filtered              1!       1!     1!       1!        1!        1!        1!      1!       1!     1!      1!      1!
+garbage               4!       1!     3!       4!       4+1       1+1        4!      4!       4!     4!      4!      4!
+cut                   4!       1!     3!       4!       4+1       1+1        4!      4!       4!     4!      4!      4!
+breaks later       4!|1!       1!  3!|1!    4!|1!    4+1|1!    1+1|1!        4!   4!|1!    4!|1!  4!|1!   4!|1!   4!|1!
+hangs                 4!       1!     3!       4!       4+1       1+1        4!      4!       4!     4!      4!      4!
+late                  1!       1!     1!       1!       1+1       1+1        1!      1!       1!     1!      1!      1!
+sound                  1        1      1        1         1         1         1       1        1      1       1       1
 """
 """The stacks are functions below, each with the page that shows it; the backend behind a fallback is sound.
 
@@ -67,9 +67,10 @@ a whole call and one for a stream. `cut` has no content yet, `breaks later` has.
 attempt, `late` is a hang that is ended by the deadline.
 """
 
+
 Call: TypeAlias = "Callable[[bool], Awaitable[object]]"
 HANGS, LATE = 0.75, 3.0
-TIMED = ("hangs", "late")
+TIMED = ("429", "hangs", "late")
 
 
 def options(failure: str) -> dict[str, float]:
@@ -101,7 +102,7 @@ def one_try(first: str, second: str, failure: str):
 
 
 @asynccontextmanager
-async def composed(first: str, second: str, failure: str) -> AsyncIterator[Call]:
+async def own(first: str, second: str, failure: str) -> AsyncIterator[Call]:
     """README, "Compose a stack"."""
     breaker = rl.CircuitBreaker(fail_max=5, timeout_duration=30.0)
     stack = [rl.Deadline(60), rl.Retry(max_retries=2), breaker, rl.AttemptTimeout(), rl.ErrorClassifier()]
@@ -149,8 +150,13 @@ def cached(first: str, second: str, failure: str):
     return client(first, second, failure, cache=rl.Cache(), coalesce=rl.Coalesce())
 
 
+def limited(first: str, second: str, failure: str):
+    """How-to, "Keep to rate limits"."""
+    return client(first, second, failure, rate_limit=rl.RateLimit(requests_per_minute=600), concurrency=4)
+
+
 @asynccontextmanager
-async def blocking(first: str, second: str, failure: str) -> AsyncIterator[Call]:
+async def sync(first: str, second: str, failure: str) -> AsyncIterator[Call]:
     """README, "Call a backend": `Client`, in a thread."""
     llm = rl.Client("openai-compatible", base_url=first, model="m")
 
@@ -165,7 +171,7 @@ async def blocking(first: str, second: str, failure: str) -> AsyncIterator[Call]
 
 
 @asynccontextmanager
-async def anthropic(first: str, second: str, failure: str) -> AsyncIterator[Call]:
+async def claude(first: str, second: str, failure: str) -> AsyncIterator[Call]:
     """Reference, "Backends"."""
     async with rl.AsyncClient("anthropic", base_url=first, model="m", api_key="key") as llm:
         yield calls(llm, failure)
@@ -179,8 +185,8 @@ async def ollama(first: str, second: str, failure: str) -> AsyncIterator[Call]:
 
 
 STACKS = (
-    *(client, one_try, composed, wrapped, fallback, no_retry, recovery, cached),
-    *(blocking, anthropic, ollama),
+    *(client, one_try, own, wrapped, fallback, no_retry, recovery, cached),
+    *(limited, sync, claude, ollama),
 )
 
 
