@@ -73,15 +73,9 @@ _RULES: Mapping[tuple[str, str], str] = {
     ("peek", "rate_limit"): "breaker.peek before RateLimit, or calls queue for quota only to be rejected",
     ("peek", "concurrency"): "breaker.peek before ConcurrencyLimit, or calls queue only to be rejected",
     ("peek", "breaker"): "breaker.peek before the breaker: it looks without claiming",
-    (
-        "rate_limit",
-        "concurrency",
-    ): "RateLimit before ConcurrencyLimit, or slots are held while nothing is sent",
+    ("rate_limit", "concurrency"): "RateLimit before ConcurrencyLimit, or slots are held in vain",
     ("rate_limit", "breaker"): "RateLimit before CircuitBreaker, or a half-open probe is held while it waits",
-    (
-        "rate_limit",
-        "attempt_timeout",
-    ): "RateLimit before AttemptTimeout: waiting for quota is not the backend's time",
+    ("rate_limit", "attempt_timeout"): "RateLimit before AttemptTimeout: a wait is not the backend's time",
     (
         "concurrency",
         "breaker",
@@ -89,7 +83,13 @@ _RULES: Mapping[tuple[str, str], str] = {
     (
         "concurrency",
         "attempt_timeout",
-    ): "ConcurrencyLimit before AttemptTimeout: queueing is not the backend's time",
+    ): "ConcurrencyLimit before AttemptTimeout: a queue is not the backend's time",
+    ("rate_limit", "recheck"): "RateLimit before its recheck, which sends calls back to where they wait",
+    (
+        "concurrency",
+        "recheck",
+    ): "ConcurrencyLimit before RateLimit.recheck, which looks again after the queue",
+    ("recheck", "breaker"): "RateLimit.recheck before CircuitBreaker, or a half-open probe is sent back",
     ("breaker", "attempt_timeout"): "CircuitBreaker before AttemptTimeout, or it never sees a hang",
     ("recovery", "classifier"): _ACTS_ON_ERRORS.format("StreamRecovery"),
     ("fallback", "classifier"): _ACTS_ON_ERRORS.format("Fallback"),
@@ -97,20 +97,21 @@ _RULES: Mapping[tuple[str, str], str] = {
     ("retry", "classifier"): _ACTS_ON_ERRORS.format("Retry"),
     ("rate_limit", "classifier"): _ACTS_ON_ERRORS.format("RateLimit"),
     ("breaker", "classifier"): _ACTS_ON_ERRORS.format("CircuitBreaker"),
-    (
-        "attempt_timeout",
-        "classifier",
-    ): "ErrorClassifier after AttemptTimeout: it belongs next to the transport",
+    ("attempt_timeout", "classifier"): "ErrorClassifier after AttemptTimeout, next to the transport",
     ("classifier", "fault_injection"): "FaultInjection after ErrorClassifier, which judges its faults",
 }
 """The role that stands further out, the one further in, and what to put where if it is the other way round."""
 
 
+_LOOKS = {"breaker": "peek", "rate_limit": "recheck"}
+"""What the look-only method of a stage is."""
+
+
 def role_of(stage: object) -> str | None:
     """What a stage is, or None if it does not say."""
     owner = getattr(stage, "__self__", None)
-    if owner is not None and getattr(owner, "role", None) == "breaker":
-        return "peek"
+    if owner is not None:
+        return _LOOKS.get(getattr(owner, "role", ""))
     role = getattr(stage, "role", None)
     return role if isinstance(role, str) else None
 

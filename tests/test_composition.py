@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import resilient_llm as rl
 from resilient_llm.composition import CompositionError, check, role_of
 from resilient_llm.middleware.attempt_timeout import AttemptTimeout
 from resilient_llm.middleware.circuit_breaker import CircuitBreaker
@@ -169,6 +170,19 @@ def test_the_look_at_the_breaker_comes_before_the_queues(role) -> None:
         check([Stage(role), breaker.peek, breaker])
     with pytest.raises(CompositionError, match=r"put Fallback before breaker\.peek"):
         check([breaker.peek, Stage("fallback"), breaker])
+
+
+def test_the_second_look_at_a_rate_limit_comes_after_the_queue() -> None:
+    """And before anything is claimed."""
+    rate, permits, breaker = rl.RateLimit(), rl.ConcurrencyLimit(4), CircuitBreaker()
+    check([rate, permits, rate.recheck, breaker])
+    for stack, advice in (
+        ([rate.recheck, rate], "put RateLimit before its recheck"),
+        ([rate, rate.recheck, permits], "put ConcurrencyLimit before RateLimit.recheck"),
+        ([rate, breaker, rate.recheck], "put RateLimit.recheck before CircuitBreaker"),
+    ):
+        with pytest.raises(CompositionError, match=advice):
+            check(stack)
 
 
 def test_faults_may_be_injected_twice() -> None:
