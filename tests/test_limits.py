@@ -8,23 +8,45 @@ import pytest
 
 import resilient_llm as rl
 from resilient_llm.middleware import RateLimit
-from resilient_llm.testing import Answer, FaultServer, ScriptedTransport, Status, Throttle
+from resilient_llm.testing import Answer, FaultServer, ScriptedTransport, Status
 
 
 def client(server: FaultServer, **options) -> rl.AsyncClient:
     return rl.AsyncClient("openai-compatible", base_url=server.base_url, model="m", **options)
 
 
-async def after(seconds: float, llm: rl.AsyncClient) -> None:
-    await asyncio.sleep(seconds)
-    await llm.complete("Hello")
+class Together:
+    """Refuses so many requests when all of them have come, and none before."""
+
+    def __init__(self, number: int, retry_after: float) -> None:
+        self.barrier = asyncio.Barrier(number)
+        self.refusal = Status.rate_limited(retry_after)
+
+    async def play(self, exchange) -> None:
+        async with asyncio.timeout(20):
+            await self.barrier.wait()
+        await self.refusal.play(exchange)
 
 
 async def test_a_hundred_callers_and_one_429() -> None:
     """One is told to come back in a second: none of the others goes before, they come spread, and all are served."""
-    async with FaultServer([Status.rate_limited(1.0), Answer()]) as server, client(server) as llm:
-        siblings = [after(0.1 + number / 1000, llm) for number in range(80)]
-        latecomers = [after(0.5 + number / 50, llm) for number in range(20)]
+    refused = asyncio.Event()
+
+    def hear(notice: object) -> None:
+        if isinstance(notice, rl.Waiting):
+            refused.set()
+
+    async def call(llm: rl.AsyncClient, after: float = 0.0) -> None:
+        await refused.wait()
+        await asyncio.sleep(after)
+        await llm.complete("Hello")
+
+    async with (
+        FaultServer([Status.rate_limited(1.0), Answer()]) as server,
+        client(server, observers=[hear]) as llm,
+    ):
+        siblings = [call(llm) for _ in range(80)]
+        latecomers = [call(llm, after=number / 25) for number in range(20)]
         await asyncio.gather(llm.complete("Hello"), *siblings, *latecomers)
         first, *others = server.requests
     assert first.status == 429
@@ -32,26 +54,27 @@ async def test_a_hundred_callers_and_one_429() -> None:
     assert sum(request.status == 429 for request in others) <= 1
     at = [request.at - first.at for request in others]
     assert min(at) >= 1.0
-    assert max(at) - min(at) >= 0.2  # 100 draws from 0.25 s
+    assert max(at) - min(at) >= 0.2  # a hundred draws from a quarter of a second
 
 
 async def test_those_behind_a_concurrency_limit_are_held_back_too() -> None:
     """Who waits for a place while the backend refuses does not run into it one after the other."""
-    faults = [Throttle(refuse=0.6, period=1000.0)]
+    faults = [*[Together(2, retry_after=0.3)] * 2, Answer()]
     async with FaultServer(faults) as server, client(server, concurrency=2) as llm:
         await asyncio.gather(*(llm.complete("Hello") for _ in range(30)))
-        refused = [request for request in server.requests if request.status == 429]
-    assert len(refused) <= 2
-    assert len(server.requests) == 30 + len(refused)
+        *refused, third = server.requests[:3]
+    assert len(server.requests) == 32
+    assert third.at - max(request.at for request in refused) >= 0.3
 
 
 async def test_a_hundred_in_flight_at_a_refusal_are_refused_once_each() -> None:
     """They were sent already; the second time nobody comes too early."""
-    async with FaultServer([Throttle(refuse=1.0, period=1000.0)]) as server, client(server) as llm:
+    faults = [*[Together(100, retry_after=0.5)] * 100, Answer()]
+    async with FaultServer(faults) as server, client(server) as llm:
         await asyncio.gather(*(llm.complete("Hello") for _ in range(100)))
-        refused = [request for request in server.requests if request.status == 429]
-    assert 50 <= len(refused) <= 100  # a slow machine sends some of them later
-    assert len(server.requests) == 100 + len(refused)
+    first, second = server.requests[:100], server.requests[100:]
+    assert len(second) == 100
+    assert min(request.at for request in second) - max(request.at for request in first) >= 0.5
 
 
 async def test_a_wrapped_client_learns_and_waits_alike() -> None:
