@@ -164,3 +164,28 @@ async def test_an_overlong_conversation_is_pruned_to_what_the_server_says(stream
     assert done.text == "Rhine"
     assert done.pruned.dropped > 0
     assert [seen.status for seen in server.requests] == [400, 200]
+
+
+def continued(body) -> str:
+    """What a model says that goes on with an answer that was begun."""
+    last = body["messages"][-1]
+    whole = "one two three four five"
+    return whole.removeprefix(last["content"]) if last["role"] == "assistant" else whole
+
+
+@pytest.mark.parametrize(
+    ("model", "restarts"), [("claude-haiku-4-5", 0), ("claude-opus-4-8", 1)], ids=["resumed", "restarted"]
+)
+async def test_a_broken_stream_goes_on(model, restarts):
+    """By a prefill where the model honours one, else from the beginning; no model that refuses one is sent it."""
+    async with (
+        FaultServer([Cut(after=3), Answer()], reply=continued) as server,
+        client(server, recovery="resume") as llm,
+        llm.stream("Count.", model=model, **SOON) as response,
+    ):
+        events = [event async for event in response]
+        done = await response.completion()
+    assert done.text == "one two three four five"
+    assert sum(isinstance(event, rl.Restarted) for event in events) == restarts
+    roles = [[message["role"] for message in seen.body["messages"]] for seen in server.requests]
+    assert roles == [["user"], ["user"] if restarts else ["user", "assistant"]]
