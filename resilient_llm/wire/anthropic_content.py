@@ -54,11 +54,25 @@ def as_mapping(value: object, what: str) -> Object:
     raise ValueError(msg)
 
 
+def as_list(value: object, what: str) -> Sequence[object]:
+    """A list, or an empty one for nothing.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not value:
+        return ()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return cast("Sequence[object]", value)
+    msg = f"holds {what} of type {type(value).__name__}, not a list"
+    raise ValueError(msg)
+
+
 def _blocks(part: object) -> list[Block]:
     if isinstance(part, str):
         return text_block(part)
     part = as_mapping(part, "a part")
-    encode = _PARTS.get(part.get("type"))
+    encode = _PARTS.get(str(part.get("type")))
     if encode is not None:
         return encode(part)
     return [dict(part)]
@@ -127,7 +141,7 @@ def _rest(part: Object, *known: str) -> Block:
     return {key: value for key, value in part.items() if key not in known}
 
 
-_PARTS: Final[Mapping[Any, Callable[[Object], list[Block]]]] = {
+_PARTS: Final[Mapping[str, Callable[[Object], list[Block]]]] = {
     "text": _text,
     "refusal": _refusal,
     "thinking": _thinking,

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
 from resilient_llm.errors import ModelInvalidRequestError
 
-from .anthropic_content import Block, as_mapping, encode_content, text_block
+from .anthropic_content import Block, as_list, as_mapping, encode_content, text_block
 from .messages import ANTHROPIC_CONTENT
 from .payload import Object, object_of, objects_of, text_of
 
@@ -81,10 +81,11 @@ class _CallIds:
 
     def __init__(self) -> None:
         self._used: dict[str, int] = {}
-        self._latest: dict[object, str] = {}
+        self._latest: dict[str, str] = {}
 
-    def of_call(self, key: object) -> str:
-        base = NO_ID.sub("_", text_of(key) or "") or "call"
+    def of_call(self, given: object) -> str:
+        key = text_of(given) or ""
+        base = NO_ID.sub("_", key) or "call"
         identity, count = base, self._used.get(base, 0)
         while identity in self._used:
             count += 1
@@ -94,8 +95,9 @@ class _CallIds:
         self._latest[key] = identity
         return identity
 
-    def of_result(self, key: object) -> str:
-        return self._latest.get(key) or NO_ID.sub("_", text_of(key) or "") or "call"
+    def of_result(self, given: object) -> str:
+        key = text_of(given) or ""
+        return self._latest.get(key) or NO_ID.sub("_", key) or "call"
 
 
 class _Turns:
@@ -174,7 +176,7 @@ def _calls(message: Object, ids: _CallIds) -> list[Block]:
         function = as_mapping(legacy, "a function call")
         return [_use(ids.of_call(f"function:{function.get('name')}"), function)]
     blocks = []
-    for entry in cast("Sequence[object]", message.get("tool_calls") or ()):
+    for entry in as_list(message.get("tool_calls"), "tool calls"):
         call = as_mapping(entry, "a tool call")
         blocks.append(_use(ids.of_call(call.get("id")), object_of(call.get("function"))))
     return blocks

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from .anthropic_content import Block, as_mapping
+from .anthropic_content import Block, as_list, as_mapping
 from .payload import Object, object_of
 
 CHOICES: Final = {"auto": "auto", "required": "any", "none": "none"}
@@ -15,10 +15,10 @@ def encode_tools(tools: object, functions: object) -> list[Block]:
     """The tools; legacy `functions` are tools. What is in Anthropic's shape (its own tools) stays as it is.
 
     Raises:
-        ValueError: One is no mapping.
+        ValueError: They are no list, or one is no mapping.
     """
-    given = [as_mapping(tool, "a tool") for tool in cast("list[object]", tools or ())]
-    legacy = [as_mapping(function, "a function") for function in cast("list[object]", functions or ())]
+    given = [as_mapping(tool, "a tool") for tool in as_list(tools, "tools")]
+    legacy = [as_mapping(function, "a function") for function in as_list(functions, "functions")]
     return [*map(_tool, given), *map(_function, legacy)]
 
 
@@ -32,7 +32,7 @@ def encode_choice(choice: object, *, parallel: object, legacy: bool) -> Block | 
 
 def forces(choice: Block | None) -> bool:
     """Must the model call a tool?"""
-    return choice is not None and choice.get("type") in {"any", "tool"}
+    return choice is not None and choice.get("type") in ("any", "tool")
 
 
 def _tool(tool: Object) -> Block:

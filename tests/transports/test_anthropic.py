@@ -360,17 +360,17 @@ async def test_raw_requests(serve, transport):
         (529, "overloaded_error", "Overloaded", "", rl.ModelOverloadedError),
     ],
 )  # fmt: skip
-async def test_refusals(serve, transport, status, kind, text, headers, error):
+@pytest.mark.parametrize("request_", [CHAT, STREAM], ids=["whole", "stream"])
+async def test_refusals(serve, transport, request_, status, kind, text, headers, error):
     """Each status of the API's table becomes its own error, with the request's id and the server's delay."""
     server = await serve(refusing(status, kind, text, headers))
     async with rl.AsyncClient(
         transport=transport(server), model="x", max_retries=0, token_budget=None, rate_limit=None
     ) as llm:
-        for request in (CHAT, STREAM):
-            with pytest.raises(error) as caught:
-                await llm.send(request)
-            assert (caught.value.status, caught.value.request_id) == (status, "req_2")
-            assert caught.value.retry_after == (7.0 if status == 429 else None)
+        with pytest.raises(error) as caught:
+            await llm.send(request_)
+    assert (caught.value.status, caught.value.request_id) == (status, "req_2")
+    assert caught.value.retry_after == (7.0 if status == 429 else None)
 
 
 @pytest.mark.parametrize(

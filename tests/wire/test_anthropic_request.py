@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from wire.anthropic_cases import HI, OWN_TOOL, SCHEMA, TOOL, WEATHER, body
 
 from resilient_llm.errors import ModelInvalidRequestError
@@ -351,3 +354,52 @@ def test_what_versions_accept():
         False,
         True,
     ]
+
+
+# Anything ...
+
+KEYS = ["type", "text", "content", "function", "arguments", "image_url", "url", "file", "file_data", "id"]
+KEYS += ["schema"]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "a", "{}", "file", "\ud83d"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(KEYS),
+            inner
+            | st.sampled_from(
+                ["text", "thinking", "image_url", "file", "function", "tool_use", "json_schema"]
+            ),
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+FIELDS = ["content", "name", "tool_calls", "function_call", "anthropic_content", "cache_control"]
+FIELDS += ["tool_call_id", "refusal"]
+ANY_MESSAGE = st.builds(
+    lambda role, fields: {**fields, "role": role},
+    st.sampled_from(["system", "user", "assistant", "tool", "function"]),
+    st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
+)
+NAMES = ["tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "stop", "max_tokens"]
+NAMES += ["temperature", "thinking", "system", "output_config", "response_format", "reasoning_effort"]
+NAMES += ["user", "metadata", "service_tier", "n", "x"]
+
+
+@given(
+    st.lists(ANY_MESSAGE | VALUES, max_size=4),
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4),
+    st.sampled_from([OLD, WORDY, NEW, LOCAL]),
+)
+def test_any_request(messages: Any, params: Any, model: str):
+    """Whatever is asked, there is a body or an error that says what is wrong with the request."""
+    request = Request(messages=messages, params=params, model=model)
+    with suppress(ModelInvalidRequestError):
+        json.loads(encode_chat(request))
+    with suppress(ModelInvalidRequestError):
+        json.loads(encode_count(request))
