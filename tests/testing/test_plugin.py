@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,12 +56,6 @@ def test_a_marker_of_a_parameter_or_a_schedule(fault_server, status):
         ask(fault_server, max_retries=0)
     assert caught.value.status == status
 
-def test_a_new_script_in_the_middle(fault_server):
-    ask(fault_server)
-    fault_server.begin(Status(401))
-    with pytest.raises(rl.ModelAuthError):
-        ask(fault_server)
-
 @pytest.mark.faults(reply=lambda body: 1 / 0)
 def test_a_mistake_in_a_reply_is_an_error(fault_server):
     with pytest.raises(rl.LLMError):
@@ -87,10 +82,20 @@ OPEN = []
 """
 
 
+def documented() -> str:
+    page = (ROOT / "docs/how-to/test-with-failing-models.md").read_text()
+    (block,) = re.findall(r"^```python\n(import pytest\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return block
+
+
 def test_fixtures_and_marker_serve_blocking_tests(run):
-    """Without any plugin for async tests; a mistake and an answer left open fail the test that made them."""
-    result = run("-p", "no:asyncio", "-p", "no:anyio", "--strict-markers", test_blocking=BLOCKING)
-    result.assert_outcomes(passed=9, errors=2)
+    """Without any plugin for async tests; a mistake and an answer left open fail the test that made them.
+
+    Among them are the tests that the docs show.
+    """
+    options = ("-p", "no:asyncio", "-p", "no:anyio", "--strict-markers")
+    result = run(*options, test_blocking=BLOCKING, test_documented=documented())
+    result.assert_outcomes(passed=8 + 2, errors=2)
     result.stdout.fnmatch_lines(["*ZeroDivisionError*", "*1 answers of scripted transports were begun*"])
 
 
