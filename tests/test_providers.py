@@ -59,6 +59,24 @@ def test_lm_studio_has_its_users_defaults(fault_server) -> None:
     assert [seen.body["max_tokens"] for seen in fault_server.requests] == [1024] * 4
 
 
+def test_ollama_is_a_provider_like_any_other(fault_server) -> None:
+    """Its parameters become its options; an address with `/v1` does as well."""
+    parameters = {"model": "m", "max_tokens": 7, "temperature": 0.3}
+    with create("ollama", api_base=f"{fault_server.url}/v1", **parameters) as provider:
+        assert provider.generate("Hello").endswith("Hello")
+    (seen,) = fault_server.requests
+    assert (seen.path, seen.body["options"]) == ("/api/chat", {"num_predict": 7, "temperature": 0.3})
+
+
+def test_the_automatic_provider_looks_around(fault_server, monkeypatch) -> None:
+    """The variables of the servers' users name where."""
+    nobody = "http://127.0.0.1:9"
+    monkeypatch.setenv("LMSTUDIO_URL", nobody)
+    monkeypatch.setenv("OLLAMA_HOST", fault_server.url)
+    with create("auto", max_tokens=7) as provider:
+        assert provider.client.complete("Hello").backend == "ollama"
+
+
 def test_anthropic_is_a_provider_like_any_other(fault_server, monkeypatch) -> None:
     """Its key from the parameters or the environment, its address, model, limits; a conversation with it."""
     parameters = {"model": "claude-haiku-4-5", "max_tokens": 7, "temperature": 0.3, "timeout": 5}

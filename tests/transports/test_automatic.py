@@ -236,6 +236,14 @@ async def test_the_answers_tokens_count(serve, client):
     assert server.requests[-1].json["model"] == "b"
 
 
+async def test_a_message_that_cannot_be_measured_is_the_servers_to_judge(serve, client):
+    """A choice is made all the same."""
+    server = await serve(lmstudio(("a", 1000)))
+    transport = client(Place("lmstudio", server.url)).transport
+    await transport(Request(messages=[{"role": "user", "content": 5}]))
+    assert server.requests[-1].json["model"] == "a"
+
+
 async def test_a_named_model_is_looked_for(serve, client):
     """The server that has it answers, by its short name too; where nobody has it, the first says so."""
     servers = [await serve(lmstudio(("a", 4096))), await serve(ollama(("b:latest", 0)))]
@@ -267,12 +275,12 @@ async def test_choosing_a_model_can_be_switched_off(serve, client):
 
 async def test_the_chosen_servers_tokenizer_and_window(serve, client):
     """They are the client's, once there is a choice; who has no tokenizer leaves counting to us."""
-    server, other = await serve(llamacpp(512)), await serve(lmstudio(("a", 4096)))
+    server, other = await serve(llamacpp(512)), await serve(ollama(("a:1b", 4096)))
     llm = client(Place("llamacpp", server.url))
     assert llm.transport.context_window("") is None
     assert await llm.count_tokens("Hello") == 3
     assert llm.transport.context_window("") == llm.transport.context_window("x.gguf") == 512
-    assert await client(Place("lmstudio", other.url)).count_tokens("Hello") == 1
+    assert await client(Place("ollama", other.url)).count_tokens("Hello") == 1
 
 
 # Together ...

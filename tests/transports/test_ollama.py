@@ -313,6 +313,19 @@ async def test_without_a_window_the_refusal_is_the_callers(serve, connect):
             await llm.complete(TURNS)
 
 
+async def test_a_server_that_is_gone_when_asked_for_its_windows(serve, connect):
+    """The refusal is what is raised."""
+
+    async def script(request, wire):
+        if request.target == "/api/ps":
+            wire.reset()
+        else:
+            await wire.answer({"error": "the input length exceeds the context length"}, status=400)
+
+    with pytest.raises(BackendFailure):
+        await connect(await serve(script), OllamaTransport)(CHAT)
+
+
 # Going on ...
 
 
