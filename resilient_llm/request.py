@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Message: TypeAlias = Mapping[str, Any]
 """A message in OpenAI's chat shape: `role`, `content` (a string, a list of parts, or None), and what the role
-needs (`name`, `tool_calls`, `tool_call_id`, `function_call`). Unknown keys pass through untouched."""
+needs (`name`, `tool_calls`, `tool_call_id`, `function_call`). Unknown keys pass through untouched, as far as a dialect
+has a place for them; `anthropic_content` is for Anthropic alone."""
 
 Operation: TypeAlias = Literal["chat", "embed", "models", "raw"]
 

@@ -223,7 +223,8 @@ async def test_thoughts_survive_the_next_turn(serve, transport):
             await wire.answer(message(thought, "Looking.", USE, stop="tool_use"))
 
     server = await serve(script)
-    async with rl.AsyncClient(transport=transport(server), model="claude-opus-4-6") as llm:
+    claude = transport(server, model="claude-opus-4-6")
+    async with rl.AsyncClient(transport=claude, token_budget=None) as llm:
         done = await llm.complete(MESSAGES, tools=[TOOL], reasoning_effort="low")
         assert (done.reasoning, done.text) == ("Hm.", "Looking.")
         returned = {"role": "tool", "tool_call_id": "toolu_1", "content": "4 degrees"}
