@@ -20,6 +20,7 @@ from resilient_llm.testing import (
     Reply,
     Stall,
     Status,
+    serving,
 )
 from resilient_llm.testing.fault_server.faults import Pace
 
@@ -351,3 +352,36 @@ async def test_a_closed_response_ends_its_reader_over_sockets() -> None:
         response.close()
         await asyncio.wait_for(reader, 5.0)
     assert text_of(events) == SOME
+
+
+def test_a_thread_that_reads_a_stream_is_told_of_its_restart() -> None:
+    """The blocking client's iterator brings the same events, and its completion is the new answer."""
+    with (
+        serving(Cut(after=3), Answer(), reply=TEXT) as server,
+        rl.Client("openai-compatible", base_url=server.base_url, model="m", recovery="restart") as llm,
+        llm.stream("Name three rivers.", initial_backoff=0.001) as response,
+    ):
+        events = list(response)
+        done = response.completion()
+    assert [type(event) for event in events].count(rl.Restarted) == 1
+    assert (text_of(events), done.text, done.attempts) == (SOME + TEXT, TEXT, 2)
+
+
+async def test_a_target_that_stays_down_hands_a_broken_stream_to_the_next() -> None:
+    """The text cannot go on elsewhere: the next target begins anew, whatever it could do with its own."""
+    async with (
+        FaultServer([Cut(after=3), Status.failed()], reply=TEXT) as first,
+        FaultServer(Answer(), reply=going_on) as second,
+        client("anthropic", first, max_retries=1, fallback=[fallback_to(second)], recovery="resume") as llm,
+    ):
+        events, error = await streamed(llm, initial_backoff=0.001)
+    assert error is None
+    assert text_of(events) == SOME + TEXT
+    assert sum(isinstance(event, rl.Restarted) for event in events) == 1
+    assert (len(first.requests), len(second.requests)) == (2, 1)
+    assert [request.body["messages"][-1]["role"] for request in first.requests] == ["user", "assistant"]
+    assert second.requests[0].body["messages"][-1]["role"] == "user"
+
+
+def fallback_to(server: FaultServer) -> rl.AnthropicTransport:
+    return rl.AnthropicTransport(base_url=server.url, api_key="key", model="claude-3-haiku", name="second")
