@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_llm.events import Finish, ReasoningDelta, TextDelta, UsageEvent
@@ -56,6 +56,7 @@ def test_a_seam_of_very_much_white_space_costs_little() -> None:
     assert texts(draft.take([TextDelta("\n " * 100_000 + "b")])).endswith("b")
 
 
+@settings(deadline=None)
 @given(
     st.text("a \n", min_size=1, max_size=12).filter(str.strip),
     st.data(),
