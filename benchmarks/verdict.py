@@ -53,6 +53,7 @@ class Fault:
         questions: What is asked: whole, streamed, or both.
         answer: Can an answer be had? False: an error must come.
         calls: How many in a row.
+        whole_in: The dialects in whose whole answers llmock shows it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Fault:
     questions: tuple[Question, ...] = (WHOLE, STREAM)
     answer: bool = True
     calls: int = 1
+    whole_in: tuple[str, ...] = ("openai", "anthropic")
 
 
 def failing(status: int, *, times: int | None = 1, answer: bool = True, **options: object) -> Fault:
@@ -114,6 +116,7 @@ FAULTS: Sequence[Fault] = (
         name="tool arguments that are no JSON",
         arrange=lambda mock: mock.call_tool("weather", {"town": "Ulm"}, times=None).break_tool_call(),
         questions=(TOOLS, attrs.evolve(TOOLS, stream=False)),
+        whole_in=("openai",),  # in Anthropic's whole answers it sends an empty object instead
     ),
 )
 
@@ -122,12 +125,14 @@ FAULTS: Sequence[Fault] = (
 class Cell:
     """What came of one fault, one way of asking, one client."""
 
-    passed: bool
-    outcome: str
-    attempts: int
-    findings: tuple[str, ...]
+    passed: bool | None  # None: it does not take part
+    outcome: str = ""
+    attempts: int = 0
+    findings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if self.passed is None:
+            return "-"
         codes = ", ".join(self.findings)
         return f"{'pass' if self.passed else 'FAIL'} {self.outcome} {self.attempts}r{f' {codes}' if codes else ''}"
 
@@ -149,6 +154,8 @@ def right(outcome: str, value: object, fault: Fault, question: Question) -> bool
 
 def play(fault: Fault, question: Question, adapter: ModuleType, server: LLMockServer, seed: int) -> Cell:
     """Arrange the fault, ask, hear the judge."""
+    if not question.stream and adapter.DIALECT not in fault.whole_in:
+        return Cell(None)
     mock = LLMock(server).reset()
     if not question.tools:
         mock.reply(REPLY, times=None)
@@ -183,7 +190,11 @@ def report(
 ) -> tuple[list[str], list[list[str]]]:
     names = [adapter.NAME for adapter in clients]
     body = [[name, *(str(row[client]) for client in names)] for name, row in rows.items()]
-    sums = [f"{sum(row[name].passed for row in rows.values())} of {len(rows)}" for name in names]
+    sums = [
+        f"{sum(row[name].passed is True for row in rows.values())} of "
+        f"{sum(row[name].passed is not None for row in rows.values())}"
+        for name in names
+    ]
     return ["fault", *names], [*body, ["passed", *sums]]
 
 
@@ -224,7 +235,12 @@ def main() -> int:
         )
     return (
         0
-        if all(cell.passed for row in rows.values() for name, cell in row.items() if "resilient_llm" in name)
+        if all(
+            cell.passed is not False
+            for row in rows.values()
+            for name, cell in row.items()
+            if "resilient_llm" in name
+        )
         else 1
     )
 
