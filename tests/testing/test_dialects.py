@@ -81,9 +81,10 @@ async def test_openai_reads_its_responses(gpt, stream):
     """The same reply as a response: items in order, whole and streamed."""
     if stream:
         async with gpt.responses.stream(model="m", input="Hello") as events:
-            deltas = [event.delta async for event in events if event.type == "response.output_text.delta"]
+            seen = [event async for event in events]
             done = await events.get_final_response()
-        assert "".join(deltas) == TEXT
+        assert "".join(event.delta for event in seen if event.type == "response.output_text.delta") == TEXT
+        assert [event.sequence_number for event in seen] == list(range(len(seen)))
     else:
         done = await gpt.responses.create(model="m", input="Hello")
     thought, _, *functions = done.output
@@ -133,6 +134,17 @@ async def test_ollama_reads_its_chats(llama, stream):
     functions = [call.function for message in messages for call in message.tool_calls or ()]
     assert called((function.name, function.arguments) for function in functions) == CALLS
     assert (done.done, done.done_reason, done.prompt_eval_count) == (True, "stop", 6)
+
+
+async def test_ollama_streams_unless_it_is_told_not_to(server):
+    """Without a word about it, lines come."""
+    body = {"model": "m", "messages": MESSAGES}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{server.url}/api/chat", json=body) as response,
+    ):
+        assert response.content_type == "application/x-ndjson"
+        assert (await response.read()).count(b"\n") > 3
 
 
 async def test_ollama_reads_completions_and_lists(llama):

@@ -8,7 +8,7 @@ import math
 import pytest
 
 import resilient_llm as rl
-from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
+from resilient_llm.testing import FakeClock, ScriptedTransport, clock, run_virtual
 
 ASK = rl.Request(messages=[{"role": "user", "content": "Hello"}])
 STREAM = rl.Request(messages=[{"role": "user", "content": "Hello"}], stream=True)
@@ -56,6 +56,13 @@ def test_endless_seconds_are_a_stall() -> None:
         return caught.value
 
     assert run_virtual(main()).partial.text == "a"
+
+
+def test_a_stall_without_any_limit_is_told(monkeypatch) -> None:
+    """Virtual time says that nothing will ever happen, instead of running on for ever."""
+    monkeypatch.setattr(clock, "STALLED", 0.01)
+    with pytest.raises(RuntimeError, match="nothing is scheduled"):
+        run_virtual(ScriptedTransport([math.inf])(STREAM))
 
 
 def test_a_transport_without_scripts_is_refused() -> None:

@@ -178,7 +178,7 @@ async def test_a_stream_beyond_the_limit_is_broken_off(serve, connect):
             await wire.event(delta("b"))
 
     server = await serve(script)
-    async with await connect(server, max_answer_bytes=10_000)(STREAM) as response:
+    async with asyncio.timeout(5), await connect(server, max_answer_bytes=10_000)(STREAM) as response:
         assert await anext(response) == TextDelta("a")
         seen.set()
         with pytest.raises(ModelResponseInvalidError, match="longer than 10000 bytes") as caught:

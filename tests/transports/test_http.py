@@ -129,7 +129,7 @@ async def test_a_body_beyond_the_limit_is_refused(serve, connect, sent):
 
     server = await serve(script)
     with pytest.raises(ModelResponseInvalidError, match="longer than 1000 bytes"):
-        await connect(server, max_answer_bytes=1000)(CHAT)
+        await asyncio.wait_for(connect(server, max_answer_bytes=1000)(CHAT), 5)
     await server.all_closed()
 
 

@@ -63,6 +63,22 @@ async def test_a_break_after_the_finish_reason_does_no_harm(serve, connect):
         assert (await response.completion()).text == "a"
 
 
+async def test_garbage_after_a_whole_body_does_no_harm(serve, connect):
+    """What comes behind the end ends the connection, not the answer that nobody has read yet."""
+
+    async def script(_request, wire):
+        await wire.answer(answer())
+        await asyncio.sleep(0.02)
+        await wire.send(b"no HTTP at all\r\n\r\n")
+        await wire.gone()
+
+    server = await serve(script)
+    transport = connect(server)
+    response, _ = await transport.send("POST", transport._chat_url, b"{}")
+    await server.all_closed()
+    assert b"Rhine" in await response.read()
+
+
 async def test_some_informational_answers_come_before_the_real_one(serve, connect):
     """Early hints are read past, and the connection is reused; the count begins anew with each answer."""
 
