@@ -9,7 +9,9 @@ import typer
 from resilient_llm.version import __version__
 
 from .chat import chat
+from .config import config
 from .demo import demo
+from .models import models
 
 app = typer.Typer(
     name="resilient-llm",
@@ -36,3 +38,5 @@ def options(
 
 app.command()(chat)
 app.command()(demo)
+app.command()(models)
+app.command()(config)

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
-from resilient_llm.settings.kinds import ADDRESS, PROVIDER, PROVIDERS, SECONDS, Kind
+from resilient_llm.settings.kinds import SECONDS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
-
-
-def _checked(kind: Kind) -> Callable[[Any], Any]:
-    """An option's callback that checks a value as settings are checked."""
-
-    def check(value: object) -> object:
-        try:
-            return None if value is None else kind.read(value, "it")
-        except ValueError as exc:
-            raise typer.BadParameter(str(exc)) from None
-
-    return check
+from . import options as shared
 
 
 def chat(
@@ -33,14 +18,9 @@ def chat(
             help="What to ask. Text from a pipe follows it, or takes its place.", show_default=False
         ),
     ] = None,
-    backend: Annotated[
-        str | None,
-        typer.Option(callback=_checked(PROVIDER), metavar="NAME", help=f"One of {', '.join(PROVIDERS)}."),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(callback=_checked(ADDRESS), metavar="URL", help="Where the backend is.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="The model to ask for.")] = None,
+    backend: shared.Backend = None,
+    base_url: shared.BaseUrl = None,
+    model: shared.Model = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system message.")] = None,
     max_retries: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Attempts after the first; 3 if left out.")
@@ -48,13 +28,13 @@ def chat(
     deadline: Annotated[
         float | None,
         typer.Option(
-            callback=_checked(SECONDS), metavar="SECONDS", help="For all attempts; 600 if left out."
+            callback=shared.checked(SECONDS), metavar="SECONDS", help="For all attempts; 600 if left out."
         ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the answer, or the error, as one JSON object.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices, only errors.")] = False,
+    quiet: shared.Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every event of a call.")] = False,
 ) -> None:
     """Ask, and print the answer while it is written; without a prompt, hold a conversation.
@@ -67,7 +47,7 @@ def chat(
     """
     from .chat_run import Options, run  # noqa: PLC0415 - other commands need not wait for it to be imported
 
-    settings = {"llm_provider": backend, "llm_api_base": base_url, "llm_model": model}
+    settings = shared.given(backend, base_url, model)
     limits = {"max_retries": max_retries, "deadline": deadline}
     options = Options(settings, limits, system=system, as_json=as_json, quiet=quiet, verbose=verbose)
     raise typer.Exit(run(prompt, options))

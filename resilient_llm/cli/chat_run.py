@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -15,7 +13,7 @@ from resilient_llm.events import TextDelta
 from resilient_llm.settings import load_settings
 
 from . import chat_input, chat_json
-from .chat_screen import Screen, logged
+from .guard import OK, USAGE, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +21,7 @@ if TYPE_CHECKING:
     from resilient_llm.models import Completion, Message
     from resilient_llm.settings import Settings
 
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-INTERRUPTED: Final = 130
+    from .chat_screen import Screen
 
 
 @attrs.frozen
@@ -52,31 +47,12 @@ class Options:
 
 def run(prompt: str | None, options: Options) -> int:
     """Chat, and give the exit status."""
-    chat_input.forgive()
-    screen = Screen(quiet=options.quiet)
-    try:
-        with logged(screen, verbose=options.verbose):
-            return _reported(prompt, options, screen)
-    except KeyboardInterrupt:
-        screen.end_line()
-        return INTERRUPTED
-    except OSError as exc:
-        # nobody reads any more, or the disk is full: the interpreter's last flush must find a file that takes it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(exc, BrokenPipeError):
-            return OK
-        screen.error(exc)
-        return FAILED
-
-
-def _reported(prompt: str | None, options: Options, screen: Screen) -> int:
-    try:
-        return _run(prompt, options, screen)
-    except LLMError as error:
-        screen.error(error)
-        if options.as_json:
-            chat_json.write({"error": chat_json.error(error)})
-        return FAILED
+    return guarded(
+        lambda screen: _run(prompt, options, screen),
+        as_json=options.as_json,
+        quiet=options.quiet,
+        verbose=options.verbose,
+    )
 
 
 def _run(prompt: str | None, options: Options, screen: Screen) -> int:

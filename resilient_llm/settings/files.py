@@ -47,17 +47,18 @@ def user_file() -> File | None:
     Raises:
         SettingsError: `RESILIENT_LLM_CONFIG` names a file that is not there.
     """
-    if named := os.environ.get(CONFIG_VARIABLE, "").strip():
-        if (file := _read(Path(named).expanduser())) is None:
-            msg = f"{CONFIG_VARIABLE} must be the path of a TOML file, not {named!r}: there is no such file"
-            raise SettingsError(msg)
-        return file
     path = user_path()
-    return None if path is None else _read(path)
+    file = None if path is None else _read(path)
+    if file is None and (named := _named()):
+        msg = f"{CONFIG_VARIABLE} must be the path of a TOML file, not {named!r}: there is no such file"
+        raise SettingsError(msg)
+    return file
 
 
 def user_path() -> Path | None:
-    """Where the platform keeps the user's file; None if there is no home directory."""
+    """Where the user's file is, or would be; None if there is no home directory."""
+    if named := _named():
+        return Path(named).expanduser()
     try:
         home = Path.home()
     except RuntimeError:
@@ -70,6 +71,17 @@ def user_path() -> Path | None:
         said = Path(os.environ.get("XDG_CONFIG_HOME", ""))
         folder = said if said.is_absolute() else home / ".config"  # the XDG standard ignores relative ones
     return folder / "resilient-llm" / "config.toml"
+
+
+def project_target() -> tuple[Path, Sequence[str]]:
+    """Where a setting of the working directory is written: the file, and the tables that it stands in there."""
+    if not Path(PROJECT_FILE).exists() and _read(Path("pyproject.toml"), PYPROJECT_TABLE) is not None:
+        return Path("pyproject.toml"), PYPROJECT_TABLE
+    return Path(PROJECT_FILE), ()
+
+
+def _named() -> str:
+    return os.environ.get(CONFIG_VARIABLE, "").strip()
 
 
 def _read(path: Path, table: Sequence[str] = ()) -> File | None:

@@ -40,6 +40,32 @@ def load_settings(source: Source | None = None, overrides: Mapping[str, object] 
     return Settings(**values)
 
 
+def explain_settings(
+    source: Source | None = None, overrides: Mapping[str, object] | None = None
+) -> list[tuple[Setting, object, str]]:
+    """Each setting with its value and where that stood: a variable, a file and its line, or `default`.
+
+    Args:
+        source: See `load_settings`, also for what is raised.
+        overrides: See `load_settings`; they are called `option`.
+    """
+    settings = load_settings(source, overrides)
+    layers = _layers(source, overrides or {})
+    return [
+        (setting, getattr(settings, setting.name), _origin(layers, setting, settings)) for setting in SETTINGS
+    ]
+
+
+def _origin(layers: Sequence[Layer], setting: Setting, settings: Settings) -> str:
+    for layer in layers:
+        found = layer.find(setting, settings.llm_provider)
+        if found is not None and found.read() == getattr(settings, setting.name):
+            if isinstance(layer, Arguments):
+                return "option"
+            return found.origin.removeprefix(f"{setting.key} (").removesuffix(")")
+    return "default"
+
+
 def _layers(source: Source | None, overrides: Mapping[str, object]) -> list[Layer]:
     given = Arguments(overrides)
     if source is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import sys
 import attrs
 import pytest
 
+from resilient_llm.cli import main
 from resilient_llm.testing import FaultServer
 
 PROGRAM = """
@@ -143,3 +145,18 @@ async def terminal():
     yield start
     for one in opened:
         one.close()
+
+
+@pytest.fixture
+def call(capfd, monkeypatch):
+    """Run the command in this process, with an empty pipe or a text as its input; for servers in another thread."""
+
+    def start(*args: str, stdin: str = "") -> Done:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(sys, "argv", ["resilient-llm", *args])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return Done(ended.value.code, out, err)
+
+    return start
