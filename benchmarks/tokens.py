@@ -183,7 +183,7 @@ def seconds(function: Callable[[], object], clock: Callable[[], float] = time.pr
 
 
 def first_count() -> float:
-    """The seconds of the first count in a fresh process, after the import."""
+    """The seconds of the first count in a fresh process, after the import: the least of five."""
     program = (
         "import time; from resilient_llm.tokens import TokenTracker; tracker = TokenTracker('gpt-4o')\n"
         "begun = time.process_time(); tracker.count_tokens('hello'); print(time.process_time() - begun)"
@@ -192,7 +192,7 @@ def first_count() -> float:
         float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
         for _ in range(5)
     ]
-    return statistics.median(runs)
+    return min(runs)
 
 
 def own_figures(judge: Judge) -> dict[str, float]:
@@ -262,7 +262,9 @@ def fill_cache(folder: str) -> None:
 def shown(value: float | str | None) -> str:
     if value is None:
         return "not run"
-    return value if isinstance(value, str) else f"{value * 1e3:.4g}"
+    if isinstance(value, str):
+        return value
+    return f"{value * 1e3:,.0f}" if value >= 0.1 else f"{value * 1e3:.2g}"
 
 
 def report(results: dict[str, dict], own: dict[str, float], sizes: list[int]) -> bool:

@@ -154,10 +154,12 @@ def _within(size: Size, budget: int, longest: int) -> Size:
     if patches((width, height), 32) <= budget:
         return width, height
     shrink = math.sqrt(32 * 32 * budget / (width * height))
-    across, down = width * shrink / 32, height * shrink / 32
-    if across >= 1 and down >= 1:
-        shrink *= min(math.floor(across) / across, math.floor(down) / down)
-    return max(1, int(width * shrink)), max(1, int(height * shrink))
+    across, down = (
+        width * shrink / 32,
+        height * shrink / 32,
+    )  # many, or the image would not have been too large
+    shrink *= min(math.floor(across) / across, math.floor(down) / down)
+    return int(width * shrink), int(height * shrink)
 
 
 _GPT_4O: Final = Tiles(85, 170)

@@ -182,10 +182,12 @@ def test_impossible_windows_are_rejected(window) -> None:
         TokenBudget(context_window=window)
 
 
-async def test_a_refusal_that_pruning_would_not_answer_is_not_repeated() -> None:
+@pytest.mark.parametrize("times", [10, 1.2], ids=["as bytes prove", "as counted"])
+async def test_a_refusal_that_pruning_would_not_answer_is_not_repeated(times) -> None:
     """If the named window holds what was sent, the same messages are not sent again."""
     size_now = size(ask().messages)
-    refusal = ModelContextLengthError("too long", context_limit=10 * size_now, context_requested=size_now)
+    limit = int(times * size_now)
+    refusal = ModelContextLengthError("too long", context_limit=limit, context_requested=size_now)
     transport = ScriptedTransport(refusal, "ok")
     with pytest.raises(ModelContextLengthError):
         await send(TokenBudget(), transport, ask())
@@ -232,6 +234,23 @@ async def test_a_vocabulary_is_loaded_beside_the_event_loop(monkeypatch, known) 
     assert done.pruned is not None
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()
+
+
+async def test_what_stands_beside_the_messages_needs_a_vocabulary(monkeypatch) -> None:
+    """Tools are counted whatever the messages' bytes prove; a malformed message is refused without loading anything."""
+    loads = []
+    monkeypatch.setattr(ChatCounter, "ready", property(lambda counter: False))
+    monkeypatch.setattr(ChatCounter, "load", lambda counter: loads.append(1))
+    budget = TokenBudget(context_window=100_000)
+    await send(
+        budget, ScriptedTransport("ok"), ask(1, tools=[{"type": "function", "function": {"name": "f"}}])
+    )
+    assert loads == [1]
+    with pytest.raises(ModelInvalidRequestError, match=r"messages\[0\]"):
+        await send(
+            budget, ScriptedTransport("ok"), Request(messages=[{"role": "user", "content": 3}], model="m")
+        )
+    assert loads == [1]
 
 
 async def test_what_bytes_prove_needs_no_vocabulary(monkeypatch) -> None:

@@ -73,6 +73,8 @@ def test_without_a_history_what_slid_out_is_gone():
     assert talk.pop() == user("new " * 15)
     assert talk.messages == []
     assert (len(talk), talk.dropped) == (1, 1)
+    talk.add(system("Later."), user("new " * 15), user("newer " * 15))  # no leading instruction any more
+    assert talk.messages == [user("newer " * 15)]
 
 
 class Counting:
@@ -125,9 +127,10 @@ def test_tools_and_instructions_take_their_share():
     assert talk.tokens == COUNTER.conversation(talk.messages, tools=tools)
 
 
-def test_a_newest_turn_that_does_not_fit_pushes_nothing_out():
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_newest_turn_that_does_not_fit_pushes_nothing_out(keep):
     """It is refused with the shortfall when it is to be sent; taken back, all is as it was."""
-    talk = Conversation("gpt-4o", max_tokens=60, system="Be terse.")
+    talk = Conversation("gpt-4o", max_tokens=60, system="Be terse.", keep_history=keep)
     talk.add(user("Hello"), assistant("Hi!"))
     before = talk.messages
     talk.add(user("word " * 100))

@@ -182,3 +182,13 @@ def test_preloading_builds_what_the_names_need(monkeypatch, names, loaded):
     monkeypatch.setattr(Vocabulary, "load", lambda self: seen.add(self.name))
     preload(*names)
     assert seen == loaded
+
+
+def test_a_counter_loads_what_it_counts_with(monkeypatch):
+    """One vocabulary for a known model, both for an unknown one."""
+    loaded = []
+    monkeypatch.setattr(Vocabulary, "load", lambda self: loaded.append(self.name))
+    O200K.load()
+    assert loaded == ["o200k_base"]
+    UNKNOWN.load()
+    assert sorted(loaded[1:]) == ["cl100k_base", "o200k_base"]

@@ -11,6 +11,7 @@ from tokens.histories import SEEDS, SHAPES, assistant, check_whole_turns, histor
 
 from resilient_llm.errors import TokenLimitExceededError
 from resilient_llm.tokens import ChatCounter, MalformedMessageError, prune
+from resilient_llm.tokens.vocabulary import Vocabulary
 
 O200K = ChatCounter("gpt-4o")
 UNKNOWN = ChatCounter("some-local-model")
@@ -187,6 +188,25 @@ def test_only_the_newest_messages_are_counted():
     result = prune(messages, 50, words)
     assert len(result.messages) == 10
     assert len(words.counted) == 11
+
+
+def test_pruning_10_000_messages_counts_the_texts_that_are_kept(monkeypatch):
+    """Of all texts less than 1 % is counted for 8,000 tokens, and for the next turn its own text alone."""
+    counted = []
+    count = Vocabulary.count
+    monkeypatch.setattr(Vocabulary, "count", lambda self, text: counted.append(text) or count(self, text))
+    words = [f"{number:04} lines of the report were read by someone" for number in range(1_000)]
+    messages = [
+        (user if place % 2 == 0 else assistant)(" ".join(words[place % 900 : place % 900 + 20]) + f" {place}")
+        for place in range(10_000)
+    ]
+    counter = ChatCounter("gpt-4o")
+    prune(messages, 8_000, counter)
+    everything = sum(len(message["content"]) for message in messages)
+    assert sum(map(len, counted)) < everything / 100
+    counted.clear()
+    prune([*messages, user("And now?")], 8_000, counter)
+    assert counted == ["And now?"]
 
 
 def test_a_fit_that_bytes_prove_counts_nothing():
