@@ -11,6 +11,7 @@ from resilient_llm.version import __version__
 from .chat import chat
 from .config import config
 from .demo import demo
+from .doctor import doctor
 from .models import models
 
 app = typer.Typer(
@@ -40,3 +41,4 @@ app.command()(chat)
 app.command()(demo)
 app.command()(models)
 app.command()(config)
+app.command()(doctor)

@@ -26,7 +26,8 @@ def config(
 
     `config --key llm_model` lists the backend's models and asks which.
 
-    Exit status: 0, 1 if something failed, 2 for wrong usage or a wrong value, 130 if interrupted.
+    Exit status: 0, 1 if something failed, 2 for wrong usage or a wrong value,
+    130 if interrupted.
     """
     from . import config_run, models  # noqa: PLC0415 - other commands need not wait for it to be imported
     from .guard import guarded  # noqa: PLC0415

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,7 +17,7 @@ from .chat_screen import printable
 from .config_file import set_value
 from .guard import FAILED, OK, USAGE
 from .models import listed
-from .table import write_table
+from .table import without_password, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +51,7 @@ class Change:
 def show(given: Mapping[str, object], *, as_json: bool) -> int:
     """All settings, their values and sources."""
     rows = [
-        (setting.key, _without_password(value), origin)
+        (setting.key, without_password(value), origin)
         for setting, value, origin in explain_settings(None, given)
     ]
     if as_json:
@@ -83,7 +82,7 @@ def write(change: Change, screen: Screen) -> int:
         screen.error(f"{path} cannot be written: {exc.strerror or exc}")
         return FAILED
     if change.as_json:
-        chat_json.write({"written": str(path), "key": setting.key, "value": _without_password(value)})
+        chat_json.write({"written": str(path), "key": setting.key, "value": without_password(value)})
     else:
         print(f"{setting.key} = {_shown(value)} is written to {path}")
     _tell_if_hidden(setting, path, screen)
@@ -163,11 +162,7 @@ def _pick(found: Sequence[ModelInfo]) -> str:
 # Showing ...
 
 
-def _without_password(value: object) -> object:
-    return re.sub(r"//[^/@]*@", "//***@", value) if isinstance(value, str) else value
-
-
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(_without_password(value))
+    return str(without_password(value))

@@ -23,11 +23,12 @@ def models(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the backend's models: ids, names, owners, context length in tokens, and whether they are loaded.
+    """List the backend's models: ids, names, owners, context, loaded or not.
 
-    A dash stands for what the backend does not tell.
+    The context is in tokens. A dash stands for what the backend does not tell.
 
-    Exit status: 0, 1 if the backend does not answer, 2 for wrong usage, 130 if interrupted.
+    Exit status: 0, 1 if the backend does not answer, 2 for wrong usage,
+    130 if interrupted.
     """
     from .guard import guarded  # noqa: PLC0415 - other commands need not wait for it to be imported
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.cells import cell_len
 
@@ -12,6 +13,14 @@ from .chat_screen import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+T = TypeVar("T")
+
+
+def without_password(value: T) -> T | str:
+    """An address without the password that it may hold; anything else as it is."""
+    return re.sub(r"//[^/@]*@", "//***@", value) if isinstance(value, str) else value
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
