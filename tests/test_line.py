@@ -108,6 +108,25 @@ def test_a_waking_is_not_missed() -> None:
     run_virtual(scenario())
 
 
+def test_a_wait_leaves_no_timer_behind() -> None:
+    """However long it might have been, once it was woken or cancelled."""
+
+    async def scenario() -> None:
+        line = Line()
+        with line.join() as place:
+            line.wake()
+            await place.wait(1e6)
+            asyncio.get_running_loop().call_later(1.0, line.wake)
+            await place.wait(1e6)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(place.wait(1e6), 1.0)
+        await asyncio.sleep(0)
+        timers = asyncio.get_running_loop()._scheduled
+        assert all(timer.cancelled() for timer in timers)
+
+    run_virtual(scenario())
+
+
 def test_all_can_be_woken() -> None:
     """Everyone looks again, whoever is first."""
 
@@ -198,17 +217,22 @@ def test_who_comes_after_a_closed_loop_is_first() -> None:
 
 
 def test_a_line_that_was_forked_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The places of the parent's tasks are not the child's to wait for, nor to wake."""
+    """The places of the parent's tasks are not the child's to wait for, and the parent's loop is not its to wake."""
+    line = Line()
+    parents = VirtualTimeLoop()
+    stuck = parents.create_task(waiting(line))
+    parents.run_until_complete(asyncio.sleep(0))
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    monkeypatch.setattr(parents, "call_soon_threadsafe", lambda *_: pytest.fail("the parent was woken"))
 
     async def scenario() -> None:
-        line = Line()
-        parents = asyncio.ensure_future(waiting(line))
-        await asyncio.sleep(0)
-        parent = os.getpid()
-        monkeypatch.setattr(os, "getpid", lambda: parent + 1)
         with line.join() as place:
+            line.wake()
+            await asyncio.wait_for(place.wait(), 1.0)
             assert place.first
-        monkeypatch.undo()
-        parents.cancel()
+            assert len(line) == 1
 
     run_virtual(scenario())
+    parents.close()
+    stuck._log_destroy_pending = False

@@ -203,7 +203,7 @@ class RateLimit:
         if answer is not None and tell_limits(answer.headers):
             self._learn(request, ticket, answer.headers)
         if error.code is ErrorCode.MODEL_RATE_LIMITED and error.retryable:
-            self._gate(request).pace.limited(ticket, error.retry_after, now)
+            self._gate(request).pace.limited(error.retry_after, now)
         elif error.code is ErrorCode.MODEL_QUOTA_EXCEEDED:
             self._quota.spent(error, now + self.max_cooldown)
         gate = self._gates.find(self.key(request))

@@ -3,8 +3,10 @@
 The rules of this file:
 
 - A cool-down ends with time alone. A refusal may prolong it, nothing shortens it.
-- A call belongs to the generation in which it was sent. Each refusal that begins a cool-down begins a generation;
-  the refusals of calls that were in flight then are the same event, and their successes say nothing of it.
+- Refusals that come while it lasts are those of calls that were in flight: the same event. They prolong it if they
+  ask for more, and do not count.
+- Each cool-down begins a generation; a call belongs to the one in which it was sent. The success of an older one
+  says nothing.
 - A backend that does not say how long is left alone for twice as long each time, until a call of the newest
   generation succeeds.
 """
@@ -18,6 +20,8 @@ FIRST: Final = 0.5
 """Seconds of the first cool-down, where the backend does not say how long."""
 
 LONGEST_GUESS: Final = 30.0
+_ENOUGH: Final = 10
+"""So often doubled, any guess is the longest; and no power of two becomes too large for a float."""
 
 
 class Cooldown:
@@ -42,18 +46,15 @@ class Cooldown:
         """Seconds for which calls are still held back."""
         return max(0.0, self._until - now)
 
-    def refused(self, generation: int, asked: float | None, now: float) -> None:
-        """A call of that generation was refused; the backend asked for so many seconds, or did not say."""
-        if generation != self.generation and now < self._until:
-            if asked:
-                self._hold(asked, now)
-            return
-        self.generation += 1
+    def refused(self, asked: float | None, now: float) -> None:
+        """A call was refused; the backend asked for so many seconds, or did not say."""
+        begins = now >= self._until
+        self.generation += begins
         if asked:
             self._hold(asked, now)
-        else:
+        elif begins:
             self._hold(min(LONGEST_GUESS, FIRST * 2**self._run), now)
-            self._run = min(self._run + 1, 10)
+            self._run = min(self._run + 1, _ENOUGH)
 
     def succeeded(self, generation: int) -> None:
         """A call of that generation was answered."""

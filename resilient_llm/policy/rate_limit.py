@@ -100,9 +100,9 @@ class Pace:
             return any(bucket.counts is not Count.REQUESTS for bucket in self._buckets())
 
     def idle(self, now: float) -> bool:
-        """Does it know nothing that would hold a call back?"""
+        """Would nothing of one's own be lost with it: no cool-down, no limit of which something is used?"""
         with self._lock:
-            return not self._cooldown.left(now) and all(bucket.is_full(now) for bucket in self._buckets())
+            return not self._cooldown.left(now) and all(bucket.is_full(now) for bucket in self._own)
 
     def cooling(self, now: float) -> float:
         """Seconds for which the cool-down still lasts; 0 if there is none."""
@@ -135,7 +135,6 @@ class Pace:
     def _held(self, amounts: Amounts, ahead: Amounts, now: float) -> Held | None:
         if left := self._cooldown.left(now):
             return Held(left, "the cool-down", cooling=True)
-        self._forget(now)
         held: Held | None = None
         for bucket in self._own:
             held = _longer(held, bucket, bucket.wait(amounts[bucket.counts], ahead[bucket.counts], now))
@@ -156,10 +155,10 @@ class Pace:
         """The backend refused the call: it used no tokens of one's own allowance."""
         self._correct(ticket, 0.0, now)
 
-    def limited(self, ticket: Ticket, asked: float | None, now: float) -> None:
-        """The backend refused it for a limit; the cool-down begins, or goes on."""
+    def limited(self, asked: float | None, now: float) -> None:
+        """The backend refused a call for a limit; the cool-down begins, or goes on."""
         with self._lock:
-            self._cooldown.refused(ticket.generation, asked, now)
+            self._cooldown.refused(asked, now)
 
     def answered(self, ticket: Ticket, usage: Usage, now: float) -> None:
         """The call was answered, at such a cost; where the backend does not say, what was taken stays taken."""
@@ -201,10 +200,6 @@ class Pace:
 
     def _buckets(self) -> list[Bucket]:
         return [*self._own, *(bucket for bucket, _ in self._told.values())]
-
-    def _forget(self, now: float) -> None:
-        for name in [name for name, (_, until) in self._told.items() if until <= now]:
-            del self._told[name]
 
 
 def _longer(held: Held | None, bucket: Bucket, seconds: float) -> Held | None:

@@ -147,6 +147,28 @@ def test_nobody_waits_beyond_his_time(request_: Request) -> None:
     run_virtual(scenario())
 
 
+def test_nobody_overtakes_who_has_just_been_woken() -> None:
+    """A call that comes in the very step in which a permit is given back queues behind those who wait for it."""
+
+    async def scenario() -> None:
+        limit, pipeline, transport = stack()
+        first = await pipeline(STREAM)
+        second = asyncio.ensure_future(pipeline(attrs.evolve(STREAM, params={"seed": 2})))
+        await asyncio.sleep(0)
+
+        async def third() -> None:
+            first.close()
+            (await pipeline(attrs.evolve(STREAM, params={"seed": 3}))).close()
+
+        task = asyncio.ensure_future(third())
+        (await second).close()
+        await task
+        assert [request.params.get("seed") for request in transport.requests] == [None, 2, 3]
+        assert free(limit) == 1
+
+    run_virtual(scenario())
+
+
 @pytest.mark.parametrize("steps", range(6))
 def test_cancelled_at_every_step(steps: int) -> None:
     """While waiting, just woken, or running: the permit goes on to the next."""

@@ -250,6 +250,20 @@ def test_who_leaves_the_line_makes_room(who: int) -> None:
     play(scenario)
 
 
+def test_a_small_call_does_not_overtake_a_large_one() -> None:
+    """What is left would do for it, but not for the one that waits: else that would wait for ever."""
+
+    async def scenario() -> None:
+        here = world(tokens_per_minute=600)
+        large = [asyncio.ensure_future(here.call(sized(500 - PROMPT))) for _ in range(2)]
+        await asyncio.sleep(0.5)
+        await here.call(sized(20 - PROMPT))
+        await asyncio.gather(*large)
+        assert here.backend.asked == pytest.approx([0.0, 40.0, 42.0])
+
+    play(scenario)
+
+
 def test_an_observer_hears_of_a_wait_once() -> None:
     """With its length, the limit's name, and a local error for the reason."""
 
@@ -412,6 +426,24 @@ def test_a_refused_call_used_no_tokens() -> None:
         await here.call(sized(600 - PROMPT))
         await here.call(sized(60 - PROMPT))
         assert here.backend.asked[-2:] == pytest.approx([60.0, 66.0])
+
+    play(scenario)
+
+
+def test_a_stream_that_fails_has_used_tokens() -> None:
+    """Its status was 200 when it began: nothing is given back."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        limit = RateLimit(tokens_per_minute=600, clock=clock)
+        broken = BackendFailure(200, {}, '{"error": {"code": 500}}', surface="stream")
+        transport = ScriptedTransport([TextDelta("a"), broken], "Hi")
+        pipeline = Pipeline([limit, ErrorClassifier()], transport, clock=clock)
+        async with await pipeline(sized(600 - PROMPT, stream=True)) as response:
+            with pytest.raises(LLMError):
+                await response.completion()
+        await pipeline(sized(300 - PROMPT))
+        assert clock.monotonic() == pytest.approx(30.0)
 
     play(scenario)
 
@@ -640,9 +672,11 @@ def test_a_cool_down_that_is_too_long_is_not_waited_for() -> None:
         await here.call()
         await here.call(after=20.0, request=due(30.0))
         await here.call(attrs.evolve(ASK, extensions={"max_wait": 19.0}))
+        here.limit.rng.uniform = lambda _, high: high
+        await here.call(due(41.0))  # its share of the spread ends later
         assert here.backend.asked == [0.0]
         rejected = here.errors[1:]
-        assert [error.code for error in rejected] == ["LIMIT_EXCEEDED"] * 3
+        assert [error.code for error in rejected] == ["LIMIT_EXCEEDED"] * 4
         assert rejected[0].retry_after == 40.0
         assert all(20.0 <= error.retry_after <= 22.0 for error in rejected[1:])
         assert all("cool-down" in error.message for error in rejected)
@@ -834,6 +868,24 @@ def test_the_number_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await here.clock.sleep(100.0)
         await here.call(attrs.evolve(ASK, model="last"))
         assert len(here.limit._gates) == 3
+
+    play(scenario)
+
+
+def test_who_waits_keeps_his_key_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line is not forgotten, though only headers taught why it waits."""
+    monkeypatch.setattr(gates, "MAX_GATES", 1)
+
+    async def scenario() -> None:
+        here = world()
+        here.backend.headers = openai(10, 0, "100s")
+        await here.call()
+        waiting = here.starting(1)
+        await asyncio.sleep(1.0)
+        await here.call(attrs.evolve(ASK, model="other"))
+        assert here.limit._gates.find("m") is not None
+        await asyncio.gather(*waiting)
+        assert here.backend.asked == pytest.approx([0.0, 1.0, 10.0])
 
     play(scenario)
 

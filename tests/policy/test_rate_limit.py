@@ -74,16 +74,17 @@ def test_a_window_is_waited_for() -> None:
     assert [wait(pace, now) for now in (0.0, 7.5, 8.0)] == [8.0, 0.5, 0.0]
 
 
-def test_calls_that_the_answer_did_not_know_of_are_taken_off() -> None:
+@pytest.mark.parametrize(("steady", "seconds"), [(True, 1.0), (False, 5.0)])
+def test_calls_that_the_answer_did_not_know_of_are_taken_off(steady: bool, seconds: float) -> None:
     """Three were sent after the one whose answer says that five remain."""
     pace = unlimited()
     first = enter(pace, 0.0)
     for _ in range(3):
         enter(pace, 0.0)
-    pace.learn(first, [requests(10, 5, 5.0)], 0.0)
+    pace.learn(first, [requests(10, 5, 5.0, steady=steady)], 0.0)
     enter(pace, 0.0)
     enter(pace, 0.0)
-    assert wait(pace, 0.0) == 1.0
+    assert wait(pace, 0.0) == seconds
 
 
 def test_what_came_back_since_pays_for_them() -> None:
@@ -209,7 +210,7 @@ def test_it_is_idle_when_nothing_would_be_lost() -> None:
     enter(pace, 0.0)
     assert not pace.idle(0.0)
     assert pace.idle(1.0)
-    pace.limited(STRANGER, 5.0, 1.0)
+    pace.limited(5.0, 1.0)
     assert not pace.idle(5.0)
     assert pace.idle(6.0)
 
@@ -272,7 +273,7 @@ class PaceMachine(RuleBasedStateMachine):
         for _ in range(number):
             self.ask(0, 0)
 
-    @rule(target=calls, used=st.sampled_from([200, 32, None]))
+    @rule(target=calls, used=st.sampled_from([32, 200, None]))
     def ask_and_hear(self, used: int | None) -> object:
         call = self.ask(16, 64)
         if isinstance(call, Call):
@@ -289,13 +290,16 @@ class PaceMachine(RuleBasedStateMachine):
             self.reached["owed" if used > call.tokens else "given back"] += 1
             self.events.append((self.now, 0, used - call.tokens))
 
-    @rule(call=consumes(calls), asked=st.sampled_from([None, 0.5, 3.0, 3600.0]))
-    def refused(self, call: Call, asked: float | None) -> None:
+    @rule(call=consumes(calls))
+    def refused(self, call: Call) -> None:
         self.pace.refused(call.ticket, self.now)
         self.events.append((self.now, 0, -call.tokens))
-        if asked is not None:
-            self.pace.limited(call.ticket, asked, self.now)
-            self.until = max(self.until, self.now + min(asked, 64.0))
+
+    @rule(asked=st.sampled_from([0.5, 3.0, 3600.0]))
+    def limited(self, asked: float) -> None:
+        self.pace.limited(asked, self.now)
+        self.until = max(self.until, self.now + min(asked, 64.0))
+        self.ask(0, 0)
 
     @rule(call=consumes(calls))
     def unsent(self, call: Call) -> None:
@@ -336,5 +340,5 @@ def test_own_limits_do_what_a_replay_predicts() -> None:
         ),
     )
     for place in ("entered", "owed", "given back", "held by requests=60", "held by tokens=7680"):
-        assert PaceMachine.reached[place] >= 10, PaceMachine.reached
+        assert PaceMachine.reached[place] >= 3, PaceMachine.reached
     assert PaceMachine.reached["held by the cool-down"] >= 10
