@@ -73,3 +73,47 @@ async def test_an_answer_that_fills_the_window_is_complete(llm):
     done = await llm.complete(prompt, ignore_eos=True)
     assert done.finish_reason == "length"
     assert done.usage.total_tokens == WINDOW
+
+
+RIVERS = "長江與黃河是中國最長的兩條河流沿岸有許多城鎮"
+"""The model's tokenizer takes about twice as many tokens for this as those that we estimate by."""
+
+
+def chinese(turns: int) -> list[dict[str, str]]:
+    talk = [{"role": "user", "content": f"{number}{RIVERS}"} for number in range(turns)]
+    return [*talk, {"role": "user", "content": "And now?"}]
+
+
+async def test_what_the_server_reports_corrects_the_next_estimate(server, session, sent):
+    """After one answer the next prompt, which fits by the estimate alone, is pruned before it is sent, and taken."""
+    from resilient_llm.tokens import ChatCounter  # noqa: PLC0415 - beside what it is compared with
+
+    counter = ChatCounter("smollm2")
+    small = next(n for n in range(50) if counter.conversation(chinese(n)) > 260)
+    large = next(n for n in range(50) if counter.conversation(chinese(n + 1)) > WINDOW * 0.96 - 8)
+    async with rl.AsyncClient(
+        "llamacpp", model="smollm2", base_url=server.url, session=session, context_window=WINDOW
+    ) as client:
+        first = await client.complete(chinese(small), max_tokens=8)
+        assert first.pruned is None
+        assert first.usage.prompt_tokens > counter.conversation(chinese(small))
+        assert await client.count_tokens(chinese(large)) > WINDOW
+        second = await client.complete(chinese(large), max_tokens=8)
+    assert second.pruned is not None
+    assert (sent[CHAT], second.attempts) == (2, 1)
+    assert second.usage.prompt_tokens <= WINDOW - 8
+
+
+async def test_a_budget_that_asks_the_server_is_not_refused(server, session, sent):
+    """A prompt that fits by the estimate alone is refused and sent again; by the server's count it is taken at once."""
+    requests = []
+    for asks in (False, True):
+        transport = rl.LlamaCppTransport(server.url, session=session)
+        budget = rl.TokenBudget(context_window=WINDOW, tokenizer=transport if asks else None)
+        async with rl.AsyncClient(transport=transport, model="smollm2", token_budget=budget) as client:
+            done = await client.complete(chinese(9), max_tokens=8)
+        assert done.pruned is not None
+        assert done.usage.prompt_tokens <= WINDOW - 8
+        requests.append(done.attempts)
+    assert requests == [2, 1]
+    assert (sent[CHAT], sent["/apply-template"], sent["/tokenize"]) == (3, 1, 1)

@@ -33,7 +33,7 @@ def shown(talk):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=SEEDS, share=st.floats(0.05, 1.1), keep=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_at_every_moment_it_is_what_pruning_would_leave(shape, seed, share, keep):
     """After each message: the same messages as from the whole history, or the same refusal; sizes that add up."""
     messages = history(seed, shape)
@@ -52,7 +52,7 @@ def test_at_every_moment_it_is_what_pruning_would_leave(shape, seed, share, keep
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=SEEDS, share=st.floats(0.05, 1.1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_taking_a_message_back_undoes_its_adding(shape, seed, share):
     """Whatever was added and taken back: what is shown is what pruning would leave of the rest."""
     rng, messages = Random(seed), history(seed, shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokens.pictures import data_url, gif, jpeg, png, webp, webp_lossless, webp_lossy
 
@@ -17,6 +17,7 @@ FORMATS = [png, gif, jpeg, webp, webp_lossless, webp_lossy]
 @pytest.mark.parametrize("form", [bytes, bytearray, lambda file: base64.b64encode(file).decode(), data_url])
 @pytest.mark.parametrize("file", FORMATS, ids=lambda file: file.__name__)
 @given(width=st.integers(1, 16_000), height=st.integers(1, 16_000))
+@settings(max_examples=15, deadline=None)
 def test_the_size_is_read_from_the_head(file, form, width, height):
     """Four formats, six kinds of heads; as bytes, as base64 text, as a data URL."""
     assert image_size(form(file(width, height))) == (width, height)

@@ -30,7 +30,7 @@ def expected(messages, budget, counter):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=SEEDS, share=st.floats(0, 1.1), counter=COUNTERS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_pruning_keeps_its_promises(shape, seed, share, counter):
     """System kept, starts at a user, calls paired, nothing altered, newest kept, fits; the longest tail."""
     messages = history(seed, shape)
@@ -61,7 +61,7 @@ def test_pruning_keeps_its_promises(shape, seed, share, counter):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=SEEDS, share=st.floats(0, 1.1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_report_says_what_was_dropped(shape, seed, share):
     """Number, sizes and budget; nothing dropped, no report."""
     messages = history(seed, shape)

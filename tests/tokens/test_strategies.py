@@ -28,7 +28,7 @@ def pruned(strategy, messages, budget):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: type(strategy).__name__)
 @given(seed=SEEDS, share=st.floats(0.05, 1.1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_strategy_keeps_the_promises_of_pruning(strategy, shape, seed, share):
     """Fits, whole turns, newest kept, input left alone, idempotent; infeasible only where nothing else would fit."""
     messages = history(seed, shape)
@@ -55,7 +55,7 @@ def test_every_strategy_keeps_the_promises_of_pruning(strategy, shape, seed, sha
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=SEEDS, share=st.floats(0.05, 1.1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_first_turn_is_kept_and_the_longest_tail_beside_it(shape, seed, share):
     """Found by trying all tails; if none fits beside the first turn, the result is the plain one."""
     messages = history(seed, shape)
@@ -167,7 +167,7 @@ def test_other_messages_are_left_as_they_are(message):
 
 
 @given(text=st.text(max_size=400), tokens=st.integers(32, 60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_shortened_text_is_short_enough(text, tokens):
     """For any text and any limit; a text within the limit is returned as it is."""
     short = shorten(text, tokens, COUNTER.text)

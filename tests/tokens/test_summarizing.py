@@ -115,7 +115,7 @@ async def test_what_fits_needs_no_summary():
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(seed=SEEDS, share=st.floats(0.05, 1.1), words=st.integers(0, 60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 async def test_with_a_summary_all_promises_hold(shape, seed, share, words):
     """Fits, instructions and newest turn kept, begins with a user behind the instructions, input left alone."""
     messages = history(seed, shape)
