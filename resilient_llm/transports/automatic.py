@@ -132,9 +132,12 @@ class AutomaticTransport:
         return tokens
 
     def context_window(self, model: str) -> int | None:
-        """The window of a model in tokens, if the chosen server has told it; asks nobody."""
+        """The window of a model in tokens, if its server has told it; asks nobody."""
+        named = model or self.model
+        if named and self._servers:
+            return server_with(named, self._servers).transport.context_window(named)
         choice = self._chosen.get("chat")
-        return choice.server.transport.context_window(model or choice.model) if choice else None
+        return choice.server.transport.context_window(choice.model) if choice and not named else None
 
     async def aclose(self) -> None:
         """Close the connections to all of them."""
@@ -172,7 +175,7 @@ class AutomaticTransport:
     def _goes_on(self, request: Request, choice: Choice) -> bool:
         """May an answer that was begun be continued? Only by the server and the model that began it."""
         extensions = request.extensions
-        return "resume_from" not in extensions or extensions.get("target") is choice
+        return "resume_from" not in extensions or choice.is_like(extensions.get("target"))
 
     # Failing ...
 

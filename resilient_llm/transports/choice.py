@@ -33,6 +33,16 @@ class Choice:
     server: Server
     model: str = ""
 
+    def is_like(self, other: object) -> bool:
+        """Is the other one a choice of the same model at the same address, be it found anew?"""
+        return isinstance(other, Choice) and self.identity == other.identity
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """The backend's name, its address, and the model."""
+        transport = self.server.transport
+        return transport.name, transport.base_url, self.model
+
 
 def server_with(name: str, servers: Sequence[Server]) -> Server:
     """The server that has a model of this name, else the first: it will say that it has none, or answer to any name."""

@@ -12,8 +12,14 @@ import resilient_llm as rl
 from resilient_llm.models import Request
 from resilient_llm.presets import create_transport
 from resilient_llm.testing import serving
-from resilient_llm.transports import AutomaticTransport, OpenAICompatibleTransport, discovery
-from resilient_llm.transports.discovery import PLACES, Place
+from resilient_llm.transports import (
+    AutomaticTransport,
+    LlamaCppTransport,
+    OpenAICompatibleTransport,
+    discovery,
+)
+from resilient_llm.transports.choice import Choice
+from resilient_llm.transports.discovery import PLACES, Place, Server
 
 NOWHERE = Place("lmstudio", "http://127.0.0.1:9/v1")
 
@@ -286,6 +292,21 @@ async def test_the_chosen_servers_tokenizer_and_window(serve, client):
 # Together ...
 
 
+async def test_the_window_of_a_named_model_is_its_servers(serve, client):
+    """Whoever names it: the client or the request; nobody is asked for it."""
+    servers = [await serve(lmstudio(("a", 4096))), await serve(ollama(("b:1b", 2048)))]
+    places = [Place("lmstudio", servers[0].url), Place("ollama", servers[1].url)]
+    llm = client(*places, model="b:1b")
+    assert llm.transport.context_window("b:1b") is None
+    await llm.complete("Hello")
+    assert [llm.transport.context_window(model) for model in ("", "b:1b", "a", "x")] == [
+        2048,
+        2048,
+        4096,
+        None,
+    ]
+
+
 async def test_callers_at_the_same_time_look_together(serve, client):
     """Ten first calls ask each address once; the one that is cancelled leaves the others alone."""
     arrived, go = asyncio.Event(), asyncio.Event()
@@ -440,7 +461,17 @@ async def test_an_answer_is_continued_only_where_it_was_begun(serve):
     request = Request(messages=MESSAGES, stream=True)
     first = await transport(request)
     await first.completion()
-    for target, resumes, sent in ((first.target, True, 2), (object(), False, 1), (None, False, 1)):
+    elsewhere = Choice(Server(LlamaCppTransport("http://127.0.0.1:9"), []), "x.gguf")
+    another = Choice(first.target.server, "y.gguf")
+    targets = [
+        (first.target, True, 2),
+        (elsewhere, False, 1),
+        (another, False, 1),
+        (object(), False, 1),
+        (None, False, 1),
+    ]
+    for target, resumes, sent in targets:
+        transport._forget(first.target)  # found anew, it is the same
         extensions = {"resume_from": "The Rhi", "target": target}
         response = await transport(attrs.evolve(request, extensions=extensions))
         await response.completion()
