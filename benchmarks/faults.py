@@ -55,7 +55,10 @@ def play(scenario: Scenario, adapter: ModuleType, running: Servers, seed: int) -
     if needs - adapter.ABILITIES:
         return Verdict(None, "cannot")
     draws = random.Random(f"{seed} {scenario.name}")
-    backends = [FaultServer(scenario.faults(draws), window=scenario.window)]
+    options = {} if scenario.reply is None else {"reply": scenario.reply}
+    backends = [
+        FaultServer(scenario.faults(draws), window=scenario.window, backend=scenario.backend, **options)
+    ]
     if scenario.fallback is not None:
         backends.append(FaultServer(scenario.fallback))
     with running.running(backends) as servers:

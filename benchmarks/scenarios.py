@@ -10,7 +10,23 @@ import attrs
 from adapters import Question
 from judging import Wire
 
-from resilient_llm.testing import Answer, Cut, Fault, Garbage, Reset, Stall, Status
+from resilient_llm.testing import (
+    Answer,
+    Call,
+    Cut,
+    Dribble,
+    ErrorEvent,
+    Fault,
+    Garbage,
+    Hollow,
+    KeepAlive,
+    Malformed,
+    Reply,
+    Reset,
+    Stall,
+    Status,
+    WrongLength,
+)
 
 WEATHER = {
     "type": "function",
@@ -21,6 +37,19 @@ WEATHER = {
     },
 }
 WHOLE, STREAM = Question(), Question(stream=True)
+TOOLS = Question(stream=True, tools=(WEATHER,))
+ULM = Reply("", calls=[Call("weather", {"town": "Ulm"})])
+LONG = Question(
+    messages=(
+        {"role": "system", "content": "Be terse."},
+        *(
+            {"role": role, "content": "lorem ipsum " * 100}
+            for _ in range(20)
+            for role in ("user", "assistant")
+        ),
+        {"role": "user", "content": "Name three rivers."},
+    )
+)
 ONCE = Wire(requests=(1, 1))
 TWICE = Wire(requests=(2, 2))
 FEW = Wire(requests=(2, 4))
@@ -44,6 +73,8 @@ class Scenario:
         deadline: The call's deadline in seconds.
         patience: Seconds after which a call counts as hung.
         window: The primary's context window in tokens.
+        backend: Whose words the primary's refusals are in.
+        reply: What the model says; None: an echo.
     """
 
     name: str
@@ -57,6 +88,8 @@ class Scenario:
     deadline: float | None = None
     patience: float = 15.0
     window: int | None = None
+    backend: str = "openai"
+    reply: Reply | None = None
 
 
 def script(*faults: Fault) -> Faults:
@@ -151,6 +184,11 @@ SCENARIOS: Sequence[Scenario] = (
             Answer(),
         ),
     ),
+    Scenario(
+        name="200 with an empty body", faults=script(Garbage(body=b"", kind="application/json"), Answer())
+    ),
+    Scenario(name="200, too long a length", faults=script(WrongLength(by=50), Answer())),
+    Scenario(name="error in a 200", faults=script(ErrorEvent(reason="overloaded"), Answer())),
     Scenario(name="200, half a body", faults=script(Cut(clean=True), Answer())),
     Scenario(name="200, body shorter than promised", faults=script(Cut(), Answer())),
     # streams
@@ -178,6 +216,61 @@ SCENARIOS: Sequence[Scenario] = (
         question=attrs.evolve(STREAM, leave_after=3),
         wire=Wire(requests=(1, 1), left=True),
     ),
+    Scenario(
+        name="stream with a chunk that is no JSON",
+        faults=script(Malformed(after=4), Answer()),
+        question=STREAM,
+    ),
+    Scenario(
+        name="stream of signs of life only",
+        faults=script(KeepAlive(after=4, every=0.1), Answer()),
+        question=STREAM,
+    ),
+    Scenario(name="stream in single bytes", faults=script(Dribble(size=1)), question=STREAM, wire=ONCE),
+    Scenario(
+        name="stream without its end marker",
+        faults=script(Cut(finished=True, clean=True)),
+        question=STREAM,
+        wire=ONCE,
+    ),
+    Scenario(name="stream that says nothing", faults=script(Hollow(), Answer()), question=STREAM),
+    Scenario(
+        name="error event before content",
+        faults=script(ErrorEvent(reason="overloaded"), Answer()),
+        question=STREAM,
+    ),
+    Scenario(
+        name="error event after content",
+        faults=script(ErrorEvent(reason="overloaded", after=4), Answer()),
+        question=STREAM,
+    ),
+    Scenario(
+        name="error event: filtered",
+        faults=script(ErrorEvent(reason="content_filtered", after=4)),
+        question=STREAM,
+        expects="error",
+        wire=ONCE,
+    ),
+    Scenario(name="tool call, stream", faults=script(Answer()), question=TOOLS, reply=ULM, wire=ONCE),
+    Scenario(
+        name="tool call cut in its arguments",
+        faults=script(Cut(after=2), Answer()),
+        question=TOOLS,
+        reply=ULM,
+    ),
+    Scenario(
+        name="tool call cut, silently",
+        faults=script(Cut(after=2, clean=True), Answer()),
+        question=TOOLS,
+        reply=ULM,
+    ),
+    # a local server
+    Scenario(
+        name="loading for two seconds",
+        faults=script(Status("loading"), Status("loading"), Answer()),
+        backend="llamacpp",
+        wire=Wire(requests=(2, 4), gap=0.9),
+    ),
     # what is wrong with the request
     final("400", refused(400, "invalid_request_error", "Unknown parameter: 'foo'")),
     final("401", refused(401, "invalid_request_error", "Incorrect API key provided", "invalid_api_key")),
@@ -188,21 +281,15 @@ SCENARIOS: Sequence[Scenario] = (
     final(
         "content filter", refused(400, "invalid_request_error", "The response was filtered", "content_filter")
     ),
-    Scenario(
-        name="context overflow",
-        faults=script(Answer()),
-        question=Question(
-            messages=(
-                {"role": "system", "content": "Be terse."},
-                *(
-                    {"role": role, "content": "lorem ipsum " * 20}
-                    for _ in range(20)
-                    for role in ("user", "assistant")
-                ),
-                {"role": "user", "content": "Name three rivers."},
-            )
-        ),
-        window=1000,
+    *(
+        Scenario(
+            name=f"context overflow, as {backend} says it",
+            faults=script(Answer()),
+            question=LONG,
+            window=8000,
+            backend=backend,
+        )
+        for backend in ("openai", "llamacpp", "lmstudio", "vllm")
     ),
     # time
     Scenario(
