@@ -14,6 +14,7 @@ from .models import Completion, Embeddings, Message, ModelInfo, Observer, Reques
 from .options import build_request, conversation
 from .pipeline import Middleware, Pipeline, Transport, name_of
 from .presets import create_transport, standard_stack
+from .stages import told_by
 from .token_counts import count_tokens
 
 if TYPE_CHECKING:
@@ -236,8 +237,7 @@ def _stack(
     middleware: Sequence[Middleware] | None, transport: Transport, options: StackOptions
 ) -> Sequence[Middleware]:
     if middleware is None:
-        options.setdefault("context_window", getattr(transport, "context_window", None))
-        return standard_stack(backend=name_of(transport), **options)
+        return standard_stack(backend=name_of(transport), **(told_by(transport) | options))
     if options:
         msg = f"{min(options)} is an option of the standard stack: set it on the stages in `middleware`"
         raise TypeError(msg)

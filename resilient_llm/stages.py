@@ -46,9 +46,10 @@ class StackOptions(TypedDict, total=False):
     `deadline` (600): see `Deadline`. `recovery` ("raise"): see `StreamRecovery`. `first_token_timeout` (60),
     `idle_timeout` (30), `attempt_timeout` (600): see `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or
     None for none. `token_budget`: a `TokenBudget` of one's own, or None for none. `context_window`: the model's
-    window in tokens, or a function of the model that gives it. `rate_limit`: a `RateLimit` of one's own, or None for
-    none; default: one that only learns from the backend. `concurrency` (None): how many calls may be on the wire at
-    once, or a `ConcurrencyLimit` of one's own.
+    window in tokens, or a function of the model that gives it; `default_max_tokens`: what the backend sets aside for
+    an answer whose length is not said; default: what the transport says of both. `rate_limit`: a `RateLimit` of
+    one's own, or None for none; default: one that only learns from the backend. `concurrency` (None): how many calls
+    may be on the wire at once, or a `ConcurrencyLimit` of one's own.
     `cache`: a `Cache`, for this backend and not for its fallbacks, `coalesce`: a `Coalesce`; default: neither.
     `fallback`: targets or transports that are asked, in order, where this one fails, or a `Fallback` of one's own.
     `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
@@ -68,6 +69,7 @@ class StackOptions(TypedDict, total=False):
     breaker: CircuitBreaker | None
     token_budget: TokenBudget | None
     context_window: Window
+    default_max_tokens: int | None
     rate_limit: RateLimit | None
     concurrency: ConcurrencyLimit | int | None
     outcomes: Mapping[ErrorCode, Row]
@@ -88,6 +90,14 @@ def check_options(options: StackOptions) -> None:
     if unknown:
         msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
         raise TypeError(msg)
+
+
+def told_by(transport: object) -> StackOptions:
+    """The options that a transport knows best: what it says of its models."""
+    return StackOptions(
+        context_window=getattr(transport, "context_window", None),
+        default_max_tokens=getattr(transport, "default_max_tokens", None),
+    )
 
 
 def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
@@ -117,7 +127,9 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
     if "token_budget" in options:
         budget = options["token_budget"]
     else:
-        budget = TokenBudget(context_window=options.get("context_window"))
+        budget = TokenBudget(
+            context_window=options.get("context_window"), default_max_tokens=options.get("default_max_tokens")
+        )
     breaker = options["breaker"] if "breaker" in options else _breaker(options, timeout, clock)
     first = (options.get("cache"), options.get("coalesce"), budget)
     stack: list[Middleware] = [stage for stage in first if stage is not None]

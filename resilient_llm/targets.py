@@ -8,7 +8,7 @@ import attrs
 
 from .composition import check
 from .pipeline import chain, close_all, name_of
-from .stages import target_stages
+from .stages import target_stages, told_by
 from .tokens import context_window
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ class OpenTarget:
 
 def _standard(transport: Transport, options: StackOptions) -> Sequence[Middleware]:
     own = {name: value for name, value in options.items() if name not in STATEFUL or value is None}
-    own["context_window"] = getattr(transport, "context_window", None)
-    return target_stages(backend=name_of(transport), **own)  # type: ignore[arg-type] # some of the options
+    return target_stages(backend=name_of(transport), **{**own, **told_by(transport)})  # type: ignore[arg-type] # some of the options
 
 
 def published_window(model: str | None) -> int | None:

@@ -35,10 +35,10 @@ class Fit:
     tokens: int | None = None
 
 
-def answer_tokens(request: Request) -> int | None:
-    """What the caller asked for as the answer's length; None if that is left to the backend."""
+def answer_tokens(request: Request, default: int | None = None) -> int | None:
+    """What the caller asked for as the answer's length; `default` if that is left to others."""
     asked = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
-    return asked if isinstance(asked, int) and asked > 0 else None
+    return asked if isinstance(asked, int) and asked > 0 else default
 
 
 def definitions(request: Request, counter: ChatCounter) -> int:

@@ -87,6 +87,7 @@ class TokenBudget:
             a prompt, and only where the model's tokens are estimated and the estimate is beyond half of the budget.
         image_tokens: What each image costs. Default: by its size and its model's published rule.
         margin: The share of the window kept back where counts are estimates.
+        default_max_tokens: What the backend sets aside for an answer whose length the call does not say, if it does.
 
     Raises:
         TokenLimitExceededError: Not even the newest turn fits; nothing was sent, or nothing more.
@@ -100,6 +101,9 @@ class TokenBudget:
     tokenizer: Tokenizer | None = None
     image_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole_number))
     margin: float = attrs.field(default=0.03, validator=non_negative)
+    default_max_tokens: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(whole_number)
+    )
     _lessons: Lessons = attrs.field(factory=Lessons, init=False, repr=False)
     _counters: Callable[[str], ChatCounter] = attrs.field(init=False, repr=False, eq=False)
     _remote: RemoteCount | None = attrs.field(init=False, repr=False, eq=False)
@@ -152,7 +156,7 @@ class TokenBudget:
             limit=error.context_limit,
             requested=error.context_requested,
             estimate=estimate,
-            asked=answer_tokens(request),
+            asked=answer_tokens(request, self.default_max_tokens),
             window=window.tokens if isinstance(window, ContextWindow) else window,
         )
         if told is None:
@@ -173,7 +177,7 @@ class TokenBudget:
         size = window.tokens if isinstance(window, ContextWindow) else window
         room = message_budget(
             window,
-            max_tokens=answer_share(answer_tokens(request), size),
+            max_tokens=answer_share(answer_tokens(request, self.default_max_tokens), size),
             exact=counter.exact,
             margin=self.margin,
         )

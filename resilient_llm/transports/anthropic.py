@@ -12,6 +12,7 @@ from multidict import istr
 from resilient_llm.errors import ModelAuthError, ModelInvalidRequestError
 from resilient_llm.models import Request
 from resilient_llm.wire.anthropic import (
+    DEFAULT_MAX_TOKENS,
     VERSION,
     ChatStreamDecoder,
     decode_chat,
@@ -76,6 +77,7 @@ class AnthropicTransport(BackendTransport):
     key_header = "x-api-key"
     key_format = "{}"
     id_header = istr("request-id")
+    default_max_tokens = DEFAULT_MAX_TOKENS
 
     def __init__(
         self,

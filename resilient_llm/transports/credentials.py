@@ -10,6 +10,7 @@ ApiKey: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A key, or a function (sync or async) that is asked for one before each attempt."""
 
 HIDDEN = "**********"
+SHORTEST_SECRET = 8
 
 
 class Credential:
@@ -48,8 +49,8 @@ class Credential:
         return self.known
 
     def scrub(self, text: str) -> str:
-        """The text without the key."""
-        return text.replace(self.known, HIDDEN) if self.known else text
+        """The text without the key; a stand-in such as `"x"`, which servers without keys are given, is no secret."""
+        return text.replace(self.known, HIDDEN) if len(self.known) >= SHORTEST_SECRET else text
 
 
 def _clean(key: str) -> str:

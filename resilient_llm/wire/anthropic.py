@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .anthropic_names import VERSION, honours_prefill
-from .anthropic_request import encode_chat, encode_count, is_legacy
+from .anthropic_request import DEFAULT_MAX_TOKENS, encode_chat, encode_count, is_legacy
 from .anthropic_response import decode_chat, decode_count, decode_page
 from .anthropic_stream import ChatStreamDecoder
 
 __all__ = [
+    "DEFAULT_MAX_TOKENS",
     "VERSION",
     "ChatStreamDecoder",
     "decode_chat",

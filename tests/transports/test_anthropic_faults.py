@@ -189,3 +189,16 @@ async def test_a_broken_stream_goes_on(model, restarts):
     assert sum(isinstance(event, rl.Restarted) for event in events) == restarts
     roles = [[message["role"] for message in seen.body["messages"]] for seen in server.requests]
     assert roles == [["user"], ["user"] if restarts else ["user", "assistant"]]
+
+
+async def test_the_length_that_is_set_aside_unasked_counts_against_the_window() -> None:
+    """This API wants a length for the answer; where the caller names none, pruning leaves room for the usual one."""
+    turns = [
+        {"role": role, "content": "lorem ipsum " * 100} for _ in range(20) for role in ("user", "assistant")
+    ]
+    async with FaultServer(window=8000, reply="Rhine") as server, client(server) as llm:
+        done = await llm.complete([*turns, {"role": "user", "content": "Hi"}])
+    assert done.text == "Rhine"
+    refused, fitting = server.requests
+    assert refused.status == 400
+    assert fitting.tokens + fitting.body["max_tokens"] <= 8000

@@ -34,7 +34,7 @@ def test_a_key_is_not_shown(show):
 
 def test_a_text_that_quotes_the_key_is_scrubbed():
     """Servers repeat wrong keys in their messages."""
-    assert Credential("sk-1").scrub("bad key sk-1!") == "bad key **********!"
+    assert Credential("sk-12345").scrub("bad key sk-12345!") == "bad key **********!"
     assert Credential(None).scrub("as it is") == "as it is"
 
 
@@ -50,3 +50,9 @@ def test_something_else_than_a_key_is_refused():
     """Neither string nor function."""
     with pytest.raises(TypeError, match="api_key"):
         Credential(5)  # type: ignore[arg-type]
+
+
+def test_a_stand_in_for_a_key_is_no_secret() -> None:
+    """Servers without keys are given anything; error texts must stay readable."""
+    assert Credential("x").scrub("the text exceeds the maximum") == "the text exceeds the maximum"
+    assert Credential("a-secret-of-ours").scrub("no a-secret-of-ours here") == "no ********** here"
