@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEFINITIONS = tuple(Offered.__annotations__)
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Fit:
     """A request as it is sent.
 
@@ -48,6 +48,8 @@ def definitions(request: Request, counter: ChatCounter) -> int:
         ModelInvalidRequestError: A tool, or the system prompt, is malformed.
     """
     params = request.params
+    if not params:
+        return 0
     offered: dict[str, Any] = {name: params[name] for name in DEFINITIONS if params.get(name)}
     try:
         return counter.definitions(**offered) if offered else 0

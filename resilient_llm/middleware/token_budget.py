@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from resilient_llm.errors import LLMError, ModelContextLengthError, ModelInvalidRequestError
-from resilient_llm.policy.lessons import Lessons
+from resilient_llm.policy.lessons import SMALLEST_CUT, Lessons
 from resilient_llm.policy.overflow import answer_share, in_our_tokens, told_by
 from resilient_llm.tokens import (
     ChatCounter,
@@ -217,7 +217,7 @@ class TokenBudget:
         if tokens is None:
             return
         request = fit.request
-        if surely_exceeds(request.messages, tokens):
+        if tokens >= SMALLEST_CUT and surely_exceeds(request.messages, tokens):  # few tokens are no window
             window = self._lessons.cut(request.model, tokens)
             if window is not None:
                 warn_of_cut(request, tokens, window)
