@@ -8,6 +8,7 @@ import typer
 
 from resilient_llm.version import __version__
 
+from .batch import batch
 from .chat import chat
 from .config import config
 from .demo import demo
@@ -42,3 +43,4 @@ app.command()(demo)
 app.command()(models)
 app.command()(config)
 app.command()(doctor)
+app.command()(batch)
