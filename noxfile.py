@@ -75,7 +75,7 @@ def verdict(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """The fault matrix over real sockets: what the callers get and what the backends see, peers side by side."""
-    session.install("-e", ".", "openai>=3")
+    session.install("-e", ".", "openai>=3", "anthropic>=2")
     session.run("python", "benchmarks/faults.py", *session.posargs)
 
 
