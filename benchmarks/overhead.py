@@ -419,7 +419,7 @@ def run(root: str, options: argparse.Namespace) -> tuple[dict[str, dict[str, flo
             plan = contest(root, path, stream=stream, peers=options.peers, rounds=rounds, calls=calls)
             results[name] = asyncio.run(plan)
     if options.only in {None, "import"}:
-        extra["import"] = import_times("resilient_llm") / import_times("aiohttp")
+        extra["import"] = import_times("resilient_llm.client") / import_times("aiohttp")
     if options.only in {None, "connections"}:
         extra["connections"] = asyncio.run(connections_of_lagging_streams(root, 20))
     return results, extra
