@@ -14,6 +14,7 @@ from .config import config
 from .demo import demo
 from .doctor import doctor
 from .models import models
+from .texts import count, embed
 
 app = typer.Typer(
     name="resilient-llm",
@@ -44,3 +45,5 @@ app.command()(models)
 app.command()(config)
 app.command()(doctor)
 app.command()(batch)
+app.command()(embed)
+app.command()(count)

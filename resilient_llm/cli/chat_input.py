@@ -34,18 +34,19 @@ def at_a_terminal() -> bool:
 def question(prompt: str | None, screen: Screen) -> str:
     """The prompt and the text that is piped in, whichever there is; empty if neither."""
     asked = (prompt or "").encode("utf-8", "replace").decode()  # a shell's bytes may be no text
-    parts = [asked.strip(), "" if at_a_terminal() else _piped(screen)]
+    parts = [asked.strip(), "" if at_a_terminal() else piped(screen).strip()]
     return "\n\n".join(part for part in parts if part)
 
 
-def _piped(screen: Screen) -> str:
+def piped(screen: Screen) -> str:
+    """What is piped in, to its end; a pipe that stays silent is mentioned."""
     if sys.stdin is None:
         return ""
     hint = Timer(PATIENCE, screen.notice, ("reading standard input to its end; </dev/null if there is none",))
     hint.daemon = True
     hint.start()
     try:
-        return sys.stdin.read().strip()
+        return sys.stdin.read()
     finally:
         hint.cancel()
 
