@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from resilient_llm.errors import LLMError, ModelContextLengthError, ModelInvalidRequestError
+from resilient_llm.errors import (
+    LLMError,
+    ModelContextLengthError,
+    ModelInvalidRequestError,
+    TokenLimitExceededError,
+)
 from resilient_llm.policy.lessons import SMALLEST_CUT, Lessons
 from resilient_llm.policy.overflow import answer_share, in_our_tokens, told_by
 from resilient_llm.tokens import (
@@ -24,6 +29,7 @@ from resilient_llm.tokens import (
     message_budget,
 )
 from resilient_llm.tokens.estimating import surely_exceeds
+from resilient_llm.tokens.pruning import least
 from resilient_llm.tokens.strategies import strategy_of
 from resilient_llm.validators import count as whole_number
 from resilient_llm.validators import non_negative
@@ -181,9 +187,10 @@ class TokenBudget:
             exact=counter.exact,
             margin=self.margin,
         )
-        pruned = self._pruned(request, in_our_tokens(room, ratio) - besides)
-        if self._remote is not None and not counter.exact and (pruned.tokens or 0) > NEAR * room / ratio:
-            pruned = await self._measured(request, pruned, room, besides)
+        if self._remote is None or counter.exact:
+            pruned = self._pruned(request, in_our_tokens(room, ratio) - besides)
+        else:
+            pruned = await self._measured(request, room, ratio, besides)
         if isinstance(self.strategy, Summarize):
             with suppress(LLMError):
                 pruned = await self.strategy.summarized(request.messages, pruned, counter)
@@ -193,17 +200,27 @@ class TokenBudget:
         request.tell(pruned.report)
         return Fit(attrs.evolve(request, messages=pruned.messages), pruned.report, tokens)
 
-    async def _measured(self, request: Request, pruned: Pruned, room: int, besides: int) -> Pruned:
-        """Prune by what a tokenizer says of the result of a first try."""
+    async def _measured(self, request: Request, room: int, ratio: float, besides: int) -> Pruned:
+        """Prune by the estimate; near the limit, or beyond it, by what a tokenizer says of the result."""
+        budget, refusal = in_our_tokens(room, ratio) - besides, None
+        try:
+            pruned = self._pruned(request, budget)
+        except TokenLimitExceededError as error:
+            refusal, messages = error, least(request.messages)
+            pruned = Pruned(messages, tokens=self._counters(request.model).conversation(messages))
+        if (pruned.tokens or 0) <= NEAR * budget:
+            return pruned
         estimate = (pruned.tokens or 0) + besides
         tokens = await self._remote.tokens(request, pruned.messages) if self._remote else None
         if tokens is None:
+            if refusal is not None:
+                raise refusal
             return pruned
         self._lessons.reported(request.model, tokens, estimate)
-        ratio = max(tokens / estimate * SLACK, SMALLEST_RATIO)
-        if tokens <= room and (pruned.report is None or ratio >= 1):
+        measured = max(tokens / estimate * SLACK, SMALLEST_RATIO)
+        if refusal is None and tokens <= room and (pruned.report is None or measured >= 1):
             return pruned
-        return self._pruned(request, in_our_tokens(room, ratio) - besides)
+        return self._pruned(request, in_our_tokens(room, measured) - besides)
 
     def _pruned(self, request: Request, budget: int) -> Pruned:
         try:

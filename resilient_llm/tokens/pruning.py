@@ -153,6 +153,20 @@ def instructions(messages: Sequence[Message]) -> int:
     return sum(1 for _ in takewhile(instructs, messages))
 
 
+def newest_turn(messages: Sequence[Message], body: int) -> range:
+    """Where the newest turn stands, behind `body` instructions."""
+    start = len(messages) - 1
+    while start > body and not starts_turn(messages[start]):
+        start -= 1
+    return range(max(start, body), len(messages))
+
+
+def least(messages: Sequence[Message]) -> list[Message]:
+    """What is always kept: the instructions and the newest turn."""
+    body = instructions(messages)
+    return [*messages[:body], *(messages[index] for index in newest_turn(messages, body))]
+
+
 def sum_of(messages: Sequence[Message], where: range, costs: Costs) -> int:
     """The messages' cost."""
     return sum(located(costs.message, messages[index], index) for index in where)

@@ -16,6 +16,7 @@ from .pruning import (
     fits_by_bytes,
     instructions,
     located,
+    newest_turn,
     refuse,
     starts_turn,
     sum_of,
@@ -58,7 +59,7 @@ class ShortenResults:
         body = instructions(messages)
         head = costs.primer + sum_of(messages, range(body), costs)
         tail = _Tail(messages, costs, self.tokens, budget - head)
-        start = tail.take(_newest_turn(messages, body))
+        start = tail.take(newest_turn(messages, body))
         after = head + tail.spent
         if after > budget:
             refuse(after, budget)
@@ -128,13 +129,6 @@ class _Tail:
             return message, full, 0
         cost = self._costs.message(short)
         return (short, cost, full - cost) if cost < full else (message, full, 0)
-
-
-def _newest_turn(messages: Sequence[Message], body: int) -> range:
-    start = len(messages) - 1
-    while start > body and not starts_turn(messages[start]):
-        start -= 1
-    return range(max(start, body), len(messages))
 
 
 def shortened(message: Message, shorten: Shorten) -> Message:

@@ -7,7 +7,7 @@ import warnings
 import attrs
 import pytest
 
-from resilient_llm.errors import ModelContextLengthError
+from resilient_llm.errors import ModelContextLengthError, TokenLimitExceededError
 from resilient_llm.events import Finish, TextDelta, UsageEvent
 from resilient_llm.middleware.token_budget import TokenBudget
 from resilient_llm.models import PromptCut, Request, Usage
@@ -263,3 +263,33 @@ async def test_a_count_of_nothing_is_no_count() -> None:
     budget = TokenBudget(context_window=2_000, tokenizer=Tokenizer(0.0))
     done = await send(budget, ScriptedTransport("ok"), ask(100))
     assert size(done.sent) <= 2_000
+
+
+LONG_TURN = Request(messages=[*ask(3).messages[:-1], {"role": "user", "content": 30 * PROSE}], model="local")
+
+
+async def test_a_turn_that_does_not_fit_by_the_estimate_is_counted_before_it_is_refused() -> None:
+    """The estimate is on the safe side; a tokenizer may know that the newest turn fits, and how much beside it."""
+    window = int(size(LONG_TURN.messages[-1:]) * 0.9)
+    with pytest.raises(TokenLimitExceededError):
+        await send(TokenBudget(context_window=window), ScriptedTransport("ok"), LONG_TURN)
+    tokenizer = Tokenizer(0.7)
+    done = await send(
+        TokenBudget(context_window=window, tokenizer=tokenizer), ScriptedTransport("ok"), LONG_TURN
+    )
+    assert [asked[0] for asked in tokenizer.asked] == [[LONG_TURN.messages[0], LONG_TURN.messages[-1]]]
+    assert 2 < len(done.sent) < len(LONG_TURN.messages)
+    assert size(done.sent) * 0.7 <= window
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [Tokenizer(1.0), Tokenizer(fails=OSError("down"))], ids=["counts", "fails"]
+)
+async def test_a_turn_that_surely_does_not_fit_is_refused(tokenizer) -> None:
+    """By the count, or by the estimate where nobody counts."""
+    budget = TokenBudget(context_window=int(size(LONG_TURN.messages[-1:]) * 0.9), tokenizer=tokenizer)
+    transport = ScriptedTransport("ok")
+    with pytest.raises(TokenLimitExceededError, match="more than the budget"):
+        await send(budget, transport, LONG_TURN)
+    assert transport.requests == []
+    assert len(tokenizer.asked) == 1
