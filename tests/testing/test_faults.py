@@ -311,8 +311,8 @@ async def test_a_flood_is_as_large_as_it_is_told_to_be(kind, what):
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_bomb_is_small_on_the_wire(session, encoding):
     """What is compressed grows by hundreds of times when it is unpacked."""
-    bomb = Flood("line", size=50 * SIZE, encoding=encoding)
-    assert len(await offered(bomb)) < SIZE
+    bomb = Flood("line", size=10 * SIZE, encoding=encoding)
+    assert len(await offered(bomb)) < SIZE / 10
     async with FaultServer(bomb) as server, asking(session, server) as response:
         assert response.headers["content-encoding"] == encoding
         assert (await response.content.readexactly(SIZE)).endswith(b"x" * 1000)

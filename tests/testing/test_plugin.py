@@ -17,13 +17,16 @@ PLUGIN = ("-p", "resilient_llm.testing.plugin")
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Run the given tests with the plugin."""
+    """Run the given files with the plugin."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
     def start(*options: str, **files: str):
-        pytester.makepyfile(**files)
+        for name, text in files.items():
+            path = pytester.path / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error", *PLUGIN, *options)
 
     return start
@@ -82,6 +85,28 @@ OPEN = []
 """
 
 
+OWN = {
+    "own__conftest": """
+import pytest
+
+@pytest.fixture
+def fault_server():
+    return "mine"
+""",
+    "own__test_own": """
+import pytest
+
+@pytest.fixture
+def fake_clock(fault_server):
+    return fault_server + " too"
+
+@pytest.mark.faults("whatever this project means by it", severity=3)
+def test_a_projects_own_fixtures_win(fault_server, fake_clock):
+    assert (fault_server, fake_clock) == ("mine", "mine too")
+""",
+}
+
+
 def documented() -> str:
     page = (ROOT / "docs/how-to/test-with-failing-models.md").read_text()
     (block,) = re.findall(r"^```python\n(import pytest\n.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -91,11 +116,12 @@ def documented() -> str:
 def test_fixtures_and_marker_serve_blocking_tests(run):
     """Without any plugin for async tests; a mistake and an answer left open fail the test that made them.
 
-    Among them are the tests that the docs show.
+    Among them are the tests that the docs show, and those of a project with such names of its own: they mean there what
+    they meant.
     """
     options = ("-p", "no:asyncio", "-p", "no:anyio", "--strict-markers")
-    result = run(*options, test_blocking=BLOCKING, test_documented=documented())
-    result.assert_outcomes(passed=8 + 2, errors=2)
+    result = run(*options, test_blocking=BLOCKING, test_documented=documented(), **OWN)
+    result.assert_outcomes(passed=8 + 2 + 1, errors=2)
     result.stdout.fnmatch_lines(["*ZeroDivisionError*", "*1 answers of scripted transports were begun*"])
 
 
@@ -124,33 +150,11 @@ def anyio_backend():
     return "asyncio"
 """
 
-OWN = {
-    "conftest": """
-import pytest
 
-@pytest.fixture
-def fault_server():
-    return "mine"
-""",
-    "test_own": """
-import pytest
-
-@pytest.fixture
-def fake_clock(fault_server):
-    return fault_server + " too"
-
-@pytest.mark.faults("whatever this project means by it", severity=3)
-def test_a_projects_own_fixtures_win(fault_server, fake_clock):
-    assert (fault_server, fake_clock) == ("mine", "mine too")
-""",
-}
-
-
-def test_async_tests_of_either_kind_and_projects_with_such_names_of_their_own(run):
-    """The same fixture under pytest-asyncio and anyio; fixtures and markers of a project mean what they meant."""
+def test_fixtures_serve_async_tests_of_either_kind(run):
+    """The same fixture under pytest-asyncio and under anyio."""
     options = ("-o", "asyncio_mode=strict", "-o", "asyncio_default_fixture_loop_scope=function")
     run(*options, test_async=ASYNC).assert_outcomes(passed=2)
-    run("-p", "no:asyncio", "test_own.py", **OWN).assert_outcomes(passed=1)
 
 
 def test_pytest_finds_it_by_itself_and_it_imports_nothing(monkeypatch):
