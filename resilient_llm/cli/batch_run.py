@@ -104,7 +104,7 @@ class _Work:
             async with self.llm, asyncio.TaskGroup() as group:
                 for _ in range(self.batch.parallel):
                     group.create_task(self._worker(left))
-        except* (LLMError, ForeignOutputError, OSError) as failures:
+        except ExceptionGroup as failures:  # of several workers the first tells enough
             raise failures.exceptions[0] from None
 
     def _left(self) -> Iterator[tuple[int, bytes]]:
@@ -147,9 +147,8 @@ class _Work:
         for _ in range(CIRCUIT_WAITS):
             try:
                 return _answer(await self._complete(question))
-            except (
-                CircuitOpenError
-            ) as error:  # the backend rests: a reason to wait, not to fail the whole file
+            except CircuitOpenError as error:
+                # the backend rests: a reason to wait, not to fail the whole file
                 await SYSTEM_CLOCK.sleep(min(error.retry_after or 1.0, LONGEST_WAIT))
         return _answer(await self._complete(question))
 

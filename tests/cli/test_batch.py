@@ -228,7 +228,8 @@ def test_a_wrong_key_stops_the_batch(batch) -> None:
     with serving(Status(401)) as server:
         done = batch(server, "--parallel", "2")
     assert (done.code, records()) == (1, [])
-    assert "MODEL_AUTH" in done.err
+    assert done.err.startswith("error: MODEL_AUTH (openai-compatible, HTTP 401): ")
+    assert len(done.err.splitlines()) == 1
     assert len(server.requests) <= 4
 
 

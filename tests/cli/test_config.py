@@ -106,13 +106,13 @@ def test_the_file_that_a_variable_names_is_made(call, tmp_path, monkeypatch) -> 
 def test_the_rest_of_a_file_stays(call) -> None:
     """Comments, order, other keys and the file's mode; a table that is there is used."""
     PROJECT.write_text('# why\nllm_model = "old"  # here\n\n[offline_provider]\nmodel_path = ""\n')
-    PROJECT.chmod(0o600)
+    PROJECT.chmod(0o640)
     call("config", "--local", "--key", "llm_model", "--value", "new")
     done = call("config", "--local", "--key", "offline_provider.model_path", "--value", "/m")
     assert (
         PROJECT.read_text() == '# why\nllm_model = "new"  # here\n\n[offline_provider]\nmodel_path = "/m"\n'
     )
-    assert PROJECT.stat().st_mode & 0o777 == 0o600
+    assert PROJECT.stat().st_mode & 0o777 == 0o640
     assert done.out == "offline_provider.model_path = /m is written to resilient-llm.toml\n"
     assert list(Path().iterdir()) == [PROJECT]
 
