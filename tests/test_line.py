@@ -200,6 +200,27 @@ async def waiting(line: Line) -> None:
         await place.wait()
 
 
+def test_a_loop_that_is_closed_this_moment_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the call it may end, in its own thread; whether one is woken or all."""
+    for wake in (Line.wake, Line.wake_all):
+        line = Line()
+        lost = VirtualTimeLoop()
+        stuck = lost.create_task(waiting(line))
+        lost.run_until_complete(asyncio.sleep(0))
+        lost.close()
+        monkeypatch.setattr(lost, "is_closed", lambda: False)
+
+        async def scenario(line: Line = line, wake=wake) -> None:
+            with line.join() as place:
+                wake(line)
+                await asyncio.wait_for(place.wait(), 1.0)
+                assert len(line) == 1
+
+        run_virtual(scenario())
+        monkeypatch.undo()
+        stuck._log_destroy_pending = False
+
+
 def test_who_comes_after_a_closed_loop_is_first() -> None:
     """Nobody needs to wake anyone for that."""
     line = Line()

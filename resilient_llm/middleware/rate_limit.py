@@ -180,7 +180,7 @@ class RateLimit:
             prompt = self._sizes.roughly(request)
         else:
             return one_call()
-        answer = answer_limit(request) if request.operation != "embed" else 0
+        answer = answer_limit(request) if request.operation == "chat" else 0
         if answer is None:
             answer = round(gate.pace.answer)
             if allowance is not None:

@@ -108,8 +108,6 @@ class Turn:
     async def _cool_down(self) -> None:
         now = self._clock.monotonic()
         left = self._gate.pace.cooling(now)
-        if not left:
-            return
         seconds = server_delay(left, self._uniform)
         if left > self._patience or now + left > self._by or now + seconds >= self._deadline:
             raise self._error(_COOL_DOWN, left)

@@ -286,10 +286,11 @@ def test_what_an_inner_stage_rejects_was_not_sent() -> None:
         here = world(requests_per_minute=6, burst=0.01)
         breaker = CircuitBreaker(clock=here.clock)
         breaker.isolate("m")
-        pipeline = Pipeline([here.limit, breaker], here.backend, clock=here.clock)
-        for _ in range(3):
-            with pytest.raises(CircuitOpenError):
-                await pipeline(ASK)
+        for limit in (here.limit, RateLimit(clock=here.clock)):
+            pipeline = Pipeline([limit, breaker], here.backend, clock=here.clock)
+            for _ in range(3):
+                with pytest.raises(CircuitOpenError):
+                    await pipeline(ASK)
         await here.call()
         assert here.backend.asked == [0.0]
 
@@ -499,6 +500,18 @@ def test_a_refusal_teaches_too() -> None:
     play(scenario)
 
 
+def test_headers_that_tell_too_little_teach_nothing() -> None:
+    """Azure tells what remains, but neither of how much nor when it is back."""
+
+    async def scenario() -> None:
+        here = world()
+        here.backend.headers = {"x-ratelimit-remaining-requests": "0"}
+        await here.calls(3)
+        assert len(here.limit._gates) == 0
+
+    play(scenario)
+
+
 def test_a_wait_for_the_backends_limit_may_be_too_long_as_well() -> None:
     """Then the call is rejected at once, and the fallback may act."""
 
@@ -514,23 +527,22 @@ def test_a_wait_for_the_backends_limit_may_be_too_long_as_well() -> None:
     play(scenario)
 
 
-def test_tokens_that_headers_limit_are_measured_roughly() -> None:
-    """A quarter of the characters and the answer's bound; no vocabulary is built for that."""
+@pytest.mark.parametrize(("params", "answer"), [({"max_tokens": 40}, 40), ({}, 512)])
+def test_tokens_that_headers_limit_are_measured_roughly(params, answer: int) -> None:
+    """A quarter of the characters, and the answer's bound or a typical answer; no vocabulary is built for that."""
 
     async def scenario() -> None:
         here = world()
         here.backend.headers = {
-            "x-ratelimit-limit-tokens": "600",
+            "x-ratelimit-limit-tokens": "1000",
             "x-ratelimit-remaining-tokens": "100",
-            "x-ratelimit-reset-tokens": "50s",
+            "x-ratelimit-reset-tokens": "90s",
         }
-        request = attrs.evolve(
-            ASK, messages=({"role": "user", "content": "x" * 600},), params={"max_tokens": 40}
-        )
+        request = attrs.evolve(ASK, messages=({"role": "user", "content": "x" * 600},), params=params)
         await here.call(request)
         here.backend.headers = {}
         await here.call(request)
-        assert here.backend.asked == pytest.approx([0.0, (150 + 4 + 40 - 100) / 10])
+        assert here.backend.asked == pytest.approx([0.0, (150 + 4 + answer - 100) / 10])
 
     play(scenario)
 
@@ -732,6 +744,20 @@ def test_a_stream_refused_in_its_middle_holds_back_the_others() -> None:
                 await response.completion()
         await pipeline(ASK)
         assert 2.0 <= clock.monotonic() <= 2.25
+
+    play(scenario)
+
+
+def test_who_waits_in_line_is_held_back_too() -> None:
+    """A cool-down that begins meanwhile goes before the turn; then the limit counts again."""
+
+    async def scenario() -> None:
+        here = world(0.5, requests_per_minute=60, burst=0.01)
+        here.backend.failures.append(ModelRateLimitedError("slow down", retry_after=5.0))
+        await here.calls(3)
+        _, second, third = here.backend.asked
+        assert 5.5 <= second <= 6.0
+        assert third == pytest.approx(second + 1.0)
 
     play(scenario)
 

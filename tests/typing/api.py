@@ -125,6 +125,17 @@ async def sparing_and_failing() -> None:
         print(cached, shared)
 
 
+def limits() -> list[rl.Middleware]:
+    """Limits are stages; the rate limit's second look is one, too."""
+    rate = rl.RateLimit(
+        requests_per_minute=600, tokens_per_minute=50_000, burst=0.1, key=lambda request: "all"
+    )
+    permits = rl.ConcurrencyLimit(4, max_queue=100)
+    rl.Client("offline", rate_limit=rate, concurrency=permits).close()
+    rl.Client("offline", rate_limit=None, concurrency=2).close()
+    return [rate, permits, rate.recheck]
+
+
 def errors(exc: Exception) -> float | None:
     """Errors tell what they know with types."""
     error = rl.classify(status=429, headers={"retry-after": "2"}, body="{}", backend="openai")
