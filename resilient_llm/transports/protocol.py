@@ -26,7 +26,7 @@ MAX_INFORMATIONAL: Final = 100
 class _Handler(ResponseHandler):
     _informational = 0
 
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - aiohttp never names it
         body = self._payload
         super().set_exception(exc, *cause)
         if isinstance(exc, HttpProcessingError) and body is not None and not body.is_eof():

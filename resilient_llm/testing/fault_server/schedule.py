@@ -126,4 +126,5 @@ def as_schedule(given: Schedule | Fault | Sequence[Schedule | Fault] | None) -> 
         return Script([Answer()])
     if isinstance(given, Sequence):
         return as_schedule(given[0]) if len(given) == 1 else Script(cast("Sequence[Fault]", given))
-    return Script([cast("Fault", given)]) if hasattr(given, "play") else given
+    schedule = Script([cast("Fault", given)]) if hasattr(given, "play") else given
+    return schedule  # pyright: ignore[reportReturnType] - what cannot be played is a schedule
