@@ -126,5 +126,6 @@ def as_schedule(given: Schedule | Fault | Sequence[Schedule | Fault] | None) -> 
         return Script([Answer()])
     if isinstance(given, Sequence):
         return as_schedule(given[0]) if len(given) == 1 else Script(cast("Sequence[Fault]", given))
-    schedule = Script([cast("Fault", given)]) if hasattr(given, "play") else given
-    return schedule  # pyright: ignore[reportReturnType] - what cannot be played is a schedule
+    if hasattr(given, "play"):
+        return Script([cast("Fault", given)])
+    return given  # pyright: ignore[reportReturnType] - what cannot be played is a schedule
