@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from resilient_llm.errors import LimitExceededError
 from resilient_llm.events import Waiting
-from resilient_llm.policy.backoff import Uniform, server_delay
+from resilient_llm.policy.cooldown import sleep_for
 from resilient_llm.policy.rate_limit import Held, Ticket
 
 if TYPE_CHECKING:
     from resilient_llm.clock import Clock
     from resilient_llm.models import Request
+    from resilient_llm.policy.backoff import Uniform
     from resilient_llm.policy.buckets import Amounts
 
     from .gates import Gate
@@ -108,7 +109,7 @@ class Turn:
     async def _cool_down(self) -> None:
         now = self._clock.monotonic()
         left = self._gate.pace.cooling(now)
-        seconds = server_delay(left, self._uniform)
+        seconds = sleep_for(left, self._uniform)
         if left > self._patience or now + left > self._by or now + seconds >= self._deadline:
             raise self._error(_COOL_DOWN, left)
         self._tell(_COOL_DOWN, seconds)

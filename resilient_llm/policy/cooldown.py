@@ -14,14 +14,26 @@ The rules of this file:
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FIRST: Final = 0.5
 """Seconds of the first cool-down, where the backend does not say how long."""
 
 LONGEST_GUESS: Final = 30.0
+
+SPREAD: Final = 0.3
+"""Seconds over which the wake-ups are drawn at least: a hundred draws then span a quarter of a second."""
+
 _ENOUGH: Final = 10
 """So often doubled, any guess is the longest; and no power of two becomes too large for a float."""
+
+
+def sleep_for(left: float, uniform: Callable[[float, float], float]) -> float:
+    """How long one of those who are held back sleeps: never less than is left, and not as long as the others."""
+    return left + uniform(0.0, max(SPREAD, 0.1 * left))
 
 
 class Cooldown:

@@ -607,7 +607,7 @@ def cooled(number: int, **options) -> World:
 
 
 def test_one_refusal_holds_back_all_siblings() -> None:
-    """None before the second is over, spread over a quarter of a second, latecomers too; another model is free."""
+    """None before the second is over, over a quarter of a second at least, latecomers too; another model is free."""
 
     async def scenario() -> None:
         here = cooled(0)
@@ -619,8 +619,8 @@ def test_one_refusal_holds_back_all_siblings() -> None:
         )
         assert len(at) == 100
         assert at[1] >= 1.0
-        assert at[-1] <= 1.25
-        assert at[-1] - at[1] >= 0.2
+        assert at[-1] <= 1.3
+        assert at[-1] - at[1] >= 0.25
         assert here.backend.asked[here.backend.names.index("other")] == 0.5
 
     play(scenario)
@@ -650,7 +650,7 @@ def test_refusals_of_calls_in_flight_prolong_it() -> None:
         tasks = here.starting(3)
         await asyncio.sleep(0.6)
         await here.call()
-        assert 2.5 <= here.backend.asked[3] <= 2.75
+        assert 2.5 <= here.backend.asked[3] <= 2.8
         await asyncio.gather(*tasks)
 
     play(scenario)
@@ -743,7 +743,7 @@ def test_a_stream_refused_in_its_middle_holds_back_the_others() -> None:
             with pytest.raises(ModelRateLimitedError):
                 await response.completion()
         await pipeline(ASK)
-        assert 2.0 <= clock.monotonic() <= 2.25
+        assert 2.0 <= clock.monotonic() <= 2.3
 
     play(scenario)
 
