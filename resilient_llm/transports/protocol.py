@@ -26,9 +26,9 @@ MAX_INFORMATIONAL: Final = 100
 class _Handler(ResponseHandler):
     _informational = 0
 
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - aiohttp never names it
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         body = self._payload
-        super().set_exception(exc, *cause)
+        super().set_exception(exc, exc if exc_cause is None else exc_cause)
         if isinstance(exc, HttpProcessingError) and body is not None and not body.is_eof():
             body.set_exception(ClientPayloadError("the framing of the body is broken"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import attrs
 
@@ -126,6 +126,5 @@ def as_schedule(given: Schedule | Fault | Sequence[Schedule | Fault] | None) -> 
         return Script([Answer()])
     if isinstance(given, Sequence):
         return as_schedule(given[0]) if len(given) == 1 else Script(cast("Sequence[Fault]", given))
-    if hasattr(given, "play"):
-        return Script([cast("Fault", given)])
-    return given  # pyright: ignore[reportReturnType] - what cannot be played is a schedule
+    told: Any = given
+    return Script([told]) if hasattr(told, "play") else told
