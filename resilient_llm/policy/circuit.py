@@ -17,7 +17,7 @@ that carry their cause from Polly. The lease is ours: there, a probe that never 
 from __future__ import annotations
 
 import math
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from resilient_llm.errors import CircuitOpenError
@@ -56,7 +56,7 @@ class Circuit:
         self.name = name
         self._draw = draw
         self._tell = on_transition or (lambda _circuit, _transition: None)
-        self._lock = Lock()
+        self._lock = RLock()  # a response may be collected, and settle, within
         self._window = Window(self.options.window)
         self._state = State.CLOSED
         self._generation = 0

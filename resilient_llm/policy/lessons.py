@@ -55,7 +55,7 @@ class Lessons:
 
     def __init__(self) -> None:
         self._lessons: OrderedDict[str, Lesson] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a response may be collected, and settle, within
 
     def get(self, model: str) -> Lesson:
         """What is known of a model."""

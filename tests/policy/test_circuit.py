@@ -30,7 +30,7 @@ class Bench:
         )
 
     def _moved(self, circuit: Circuit, transition: Transition) -> None:
-        assert not circuit._lock.locked(), "told under the lock"
+        assert not circuit._lock._is_owned(), "told under the lock"
         self.moves.append(transition)
 
     @property
@@ -668,3 +668,19 @@ def test_the_repr_shows_name_and_state():
     bench = Bench()
     bench.fail(2)
     assert repr(bench.circuit) == "<Circuit 'm' closed, 2 failures in a row>"
+
+
+def test_a_lease_may_be_settled_in_the_midst_of_another_change() -> None:
+    """A response that the garbage collector finds settles wherever its thread is, in the circuit's own code, too."""
+    bench = Bench()
+    lease = bench.enter()
+
+    def collected_within() -> None:
+        with bench.circuit._lock:
+            bench.settle(lease, Verdict.NEUTRAL)
+
+    thread = threading.Thread(target=collected_within, daemon=True)
+    thread.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert lease.settled
