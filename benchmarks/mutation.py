@@ -22,7 +22,7 @@ import sys
 import time
 import tomllib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -179,10 +179,30 @@ def hunt(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
         progress(f"clean run {number}/{len(files)}: {module}")
         key = tuple(files[module])
         if key not in limits:
-            limits[key] = max(20.0, 6 * clean_seconds(key))
+            limits[key] = max(60.0, 10 * clean_seconds(key))
     results: dict[Mutant, bool] = {}
     running: list[Run] = []
-    waiting = list(reversed(chosen))
+    try:
+        _work(list(reversed(chosen)), running, results, files, limits)
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(results)}", file=sys.stderr)
+    finally:
+        for run in running:
+            os.killpg(run.pid, signal.SIGKILL)
+            os.waitpid(run.pid, 0)
+    progress("")
+    return results
+
+
+def _work(
+    waiting: list[Mutant],
+    running: list[Run],
+    results: dict[Mutant, bool],
+    files: Mapping[str, Sequence[str]],
+    limits: Mapping[tuple[str, ...], float],
+) -> None:
+    """Run what waits, a few at a time."""
+    total = len(waiting)
     while waiting or running:
         while waiting and len(running) < WORKERS:
             mutant = waiting.pop()
@@ -195,9 +215,7 @@ def hunt(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
                 running.remove(run)
                 results[run.mutant] = noticed
                 alive = sum(not noticed for noticed in results.values())
-                progress(f"{len(results)}/{len(chosen)} mutants, {alive} alive")
-    progress("")
-    return results
+                progress(f"{len(results)}/{total} mutants, {alive} alive")
 
 
 def reasons() -> dict[tuple[str, str, str, str], str]:
