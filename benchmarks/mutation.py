@@ -164,8 +164,12 @@ def finished(run: Run) -> bool | None:
 def clean_seconds(files: Sequence[str]) -> float:
     """How long the tests take without a mistake; they must pass."""
     run = start(files, None, 300.0)
-    while (noticed := finished(run)) is None:
-        time.sleep(0.02)
+    try:
+        while (noticed := finished(run)) is None:
+            time.sleep(0.02)
+    except KeyboardInterrupt:
+        os.killpg(run.pid, signal.SIGKILL)
+        raise
     if noticed:
         raise SystemExit(f"the tests fail as they are: pytest {' '.join(files)}")
     return time.monotonic() - run.begun
@@ -298,4 +302,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
