@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
+import warnings
 from typing import Any
 
 import aiohttp
@@ -380,3 +382,21 @@ async def test_the_stack_meets_it_like_any_backend():
     assert done.text == TEXT
     assert done.pruned is not None
     assert [seen.fault for seen in server.requests] == ["429", "reset", "overflow", "answer"]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_server_that_leaves_closes_what_has_just_come(turns):
+    """However far a connection has come when the server leaves: it is closed, not left to the garbage collector."""
+    async with FaultServer() as server:
+        port = int(server.url.rpartition(":")[2])
+        client = socket.create_connection(("127.0.0.1", port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    client.close()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        gc.collect()
+        await asyncio.sleep(0)
+        gc.collect()
+    assert [str(warning.message) for warning in seen] == []

@@ -108,22 +108,24 @@ class Loopback:
         """Wait until so many requests have come."""
         await until(lambda: len(self.requests) >= count)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
-        try:
-            await self._serve(Wire(reader, writer))
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
+        task = asyncio.create_task(self._serve(Wire(reader, writer)))
+        self._tasks.add(task)
+
+        def closed(_: object) -> None:  # also if it was cancelled before its first step
             self.open -= 1
             self._tasks.discard(task)
             writer.close()
 
+        task.add_done_callback(closed)
+
     async def _serve(self, wire: Wire) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await self._requests(wire)
+
+    async def _requests(self, wire: Wire) -> None:
         while True:
             head = (await wire.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.strip().split("\r\n")

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 BROKEN = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
+ACCEPTING = 4
+"""Turns of the loop that asyncio takes at most from accepting a connection to handing it over."""
+
 
 class ServerOptions(TypedDict, total=False):
     """The options of `FaultServer` beside its schedule."""
@@ -145,6 +148,8 @@ class FaultServer:
     ) -> None:
         """Stop listening and break off what is under way."""
         server, self._server = self._server, None
+        for _ in range(ACCEPTING):  # asyncio loses what it has accepted when it closes before that has come
+            await asyncio.sleep(0)
         if server is not None:
             server.close()
         for task in self._tasks:
@@ -156,10 +161,14 @@ class FaultServer:
     # Serving ...
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it was accepted, but the server has left since
+            writer.close()
+            return
         self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer, self.connections))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # also if it was cancelled before its first step
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         try:
