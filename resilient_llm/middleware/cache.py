@@ -18,7 +18,7 @@ import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.commit import whole
-from resilient_llm.events import Event, Finish, ToolCall, ToolCallDelta
+from resilient_llm.events import Event, Finish
 from resilient_llm.policy.cache_entries import CacheEntries
 from resilient_llm.policy.request_key import answer_key, repeatable
 from resilient_llm.response import Response, ResponseInfo
@@ -192,11 +192,4 @@ def _replayed(stored: StoredAnswer, events: list[Event], request: Request) -> Re
         extra=stored.extra,
         cached=True,
     )
-    if request.extensions.get("tool_deltas"):
-        events = [
-            ToolCallDelta(event.index, event.id, event.name, event.arguments)
-            if isinstance(event, ToolCall)
-            else event
-            for event in events
-        ]
     return whole(events, info, request)

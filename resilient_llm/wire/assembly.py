@@ -59,7 +59,7 @@ class Assembler:
 
     A call is handed over when the next one begins, or before `Finish`; a call without arguments only then,
     as its fragments may come interleaved with another's. With `tool_deltas` its fragments are handed over as
-    they come, and the whole call at its end all the same.
+    they come, and the whole call at its end all the same; a call that comes whole is a single fragment.
 
     Nothing is raised: what makes the answer unusable is kept in `failure`, because events of the same batch
     may have come before it. Hand them over first, then raise it.
@@ -111,6 +111,8 @@ class Assembler:
                 out.append(event)
         elif isinstance(event, ToolCall):
             self._hand_over(out)
+            if self._fragments:
+                out.append(ToolCallDelta(event.index, event.id, event.name, event.arguments))
             if self._open or not is_sound(event):
                 self._open[event.index] = _OpenCall(event.index, event.id, event.name, [event.arguments])
             else:

@@ -185,3 +185,10 @@ def failing_last(events: list[Event]) -> bool:
     assembler = Assembler()
     assembler.feed(events)
     return assembler.failure is None
+
+
+def test_a_call_that_comes_whole_is_a_single_fragment() -> None:
+    """Who asked for fragments gets one for each call, whichever way the backend brings them."""
+    call = ToolCall(0, "c", "f", "{}")
+    assert Assembler(tool_deltas=True).feed([call]) == [ToolCallDelta(0, "c", "f", "{}"), call]
+    assert Assembler().feed([call]) == [call]
