@@ -67,8 +67,10 @@ def bench_overhead(session: nox.Session) -> None:
 
 @nox.session
 def verdict(session: nox.Session) -> None:
-    """An independent judge, llmock, on our clients and on the SDKs: every fault it has, strict."""
+    """An independent judge, llmock, on our clients and on the SDKs: what they say and read, and every fault it has."""
     session.install("-e", ".", *_groups("verdict"))
+    if not session.posargs:
+        session.run("pytest", "tests/conformance/test_llmock.py")
     session.run("python", "benchmarks/verdict.py", *session.posargs)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 QUESTION: Final = [{"role": "user", "content": "Name three rivers in Europe."}]
 WEATHER: Final = [{"role": "user", "content": "How cold is it in Ulm and in Århus?"}]
 ENDLESS: Final = "Tell me a long story."
-SYSTEM: Final = "Be terse and polite."
+SYSTEM: Final = "Be terse and polite. "
 RESULT: Final = "4 degrees"
 GREEDY: Final[dict[str, Any]] = {"temperature": 0, "seed": 1}
 

@@ -65,13 +65,13 @@ async def a_conversation_goes_on(subject: Subject) -> None:
 
 
 async def system_and_developer(subject: Subject) -> None:
-    """Both roles are taken, and both are read: they cost tokens."""
-    bare = await subject.llm.complete(QUESTION, **SHORT)
-    developer = {"role": "developer", "content": SYSTEM}
-    for messages in ([{"role": "system", "content": SYSTEM}, *QUESTION], [developer, *QUESTION]):
-        done = await subject.llm.complete(messages, **SHORT)
-        assert done.text
-        assert (done.usage.prompt_tokens or 0) > (bare.usage.prompt_tokens or 0)
+    """Both roles are taken, and both are read: their words cost tokens."""
+    for role in ("system", "developer"):
+        asked = [[{"role": role, "content": text}, *QUESTION] for text in (SYSTEM, 3 * SYSTEM)]
+        terse, long = [await subject.llm.complete(messages, **SHORT) for messages in asked]
+        assert terse.text
+        assert long.text
+        assert (long.usage.prompt_tokens or 0) > (terse.usage.prompt_tokens or 0)
 
 
 async def a_length_that_is_kept(subject: Subject) -> None:
@@ -114,6 +114,7 @@ async def fragments_of_calls(subject: Subject) -> None:
     for event in events:
         if isinstance(event, rl.ToolCallDelta):
             fragments[event.index].append(event)
+    called(done.tool_calls, subject)
     assert sorted(fragments) == [call.index for call in done.tool_calls]
     for call in done.tool_calls:
         first, *rest = fragments[call.index]
@@ -125,6 +126,7 @@ async def fragments_of_calls(subject: Subject) -> None:
 async def results_sent_back(subject: Subject) -> None:
     """What the tools gave goes back, a message each, and the model answers."""
     asked = await subject.llm.complete(WEATHER, **CALLING)
+    assert asked.tool_calls
     results = [{"role": "tool", "tool_call_id": call.id, "content": RESULT} for call in asked.tool_calls]
     done = await subject.llm.complete([*asked.messages, *results], tools=TOOLS, **SHORT)
     assert done.text
