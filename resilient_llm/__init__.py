@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Waiting,
     )
     from .fallback import Fallback
+    from .integrations.httpx_transport import ResilientTransport
     from .integrations.wrapping import wrap
     from .middleware import (
         AttemptTimeout,
@@ -176,6 +177,7 @@ __all__ = [
     "RateLimit",
     "ReasoningDelta",
     "Request",
+    "ResilientTransport",
     "Response",
     "Restarted",
     "Result",

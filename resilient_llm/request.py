@@ -10,6 +10,7 @@ import attrs
 if TYPE_CHECKING:
     from .error_base import LLMError
     from .events import Notice
+    from .http_call import HTTPCall
 
 Message: TypeAlias = Mapping[str, Any]
 """A message in OpenAI's chat shape: `role`, `content` (a string, a list of parts, or None), and what the role
@@ -45,6 +46,8 @@ class Extensions(TypedDict, total=False):
     only for the target and model that broke, and never without `recovers`. A transport that goes on with answers
     (`ResponseInfo.resumes`) sends it as the beginning of the answer and hands over what follows; the others
     need not look at it. `messages` do not hold it.
+
+    `http_call`: the HTTP request that this one was made from, if it came from a wrapped client.
     """
 
     recovery: Recovery
@@ -62,6 +65,7 @@ class Extensions(TypedDict, total=False):
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: Mapping[str, Any]
+    http_call: HTTPCall
 
 
 @attrs.frozen

@@ -14,12 +14,12 @@ import warnings
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from .body import Body, Limit, ResponseInfo, tightest
+from .body import Body, Limit, ResponseInfo
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
 from .hooks import Hooks
 from .outcome import ABANDONED, COMPLETED, Outcome, OutcomeKind, observe
-from .timeout import Watch
+from .pulls import Pulls
 from .wire.assembly import Assembler, holds_content
 from .wire.transcript import Transcript
 
@@ -58,7 +58,7 @@ class Response(Hooks):
         self._transcript = Transcript()
         self._ready: deque[Event] = deque()
         self.limits: list[Limit] = []
-        self._watch: Watch | None = None
+        self._pulls = Pulls()
         self._on_event: list[Callable[[Event], Event]] = []
         self._on_error: list[Callable[[Exception], Exception]] = []
         self._on_settle: list[Callable[[Outcome], None]] = []
@@ -94,13 +94,17 @@ class Response(Hooks):
         self._transcript.record(event)
         return event
 
-    async def receive(self) -> list[Event]:
-        """All events that are there, else those that come next; none at the end. For stages that read in batches."""
-        ready = self._ready
-        if not ready and self.outcome is None:
-            await self._pull()
-        events = list(ready)
-        ready.clear()
+    async def receive(self, *, once: bool = False) -> list[Event]:
+        """All events that are there, else those that come next; none at the end. For stages that read in batches.
+
+        Args:
+            once: Read once, even if that brings no event: for those who hand on the bytes of each read. The limits
+                go on as if there had been no return, so pings do not feed them.
+        """
+        if not self._ready and self.outcome is None:
+            await self._pull(once=once)
+        events = list(self._ready)
+        self._ready.clear()
         for edit in self._on_event:
             events = [edit(event) for event in events]
         self._transcript.extend(events)
@@ -148,22 +152,21 @@ class Response(Hooks):
             self.request.tell(CONTENT_SEEN)
         return self._take(self._assembler.feed(batch))
 
-    async def _pull(self) -> None:
-        """Receive until something can be handed over or the body ended."""
-        seconds, limit = tightest(self.limits)
-        watch = self._watch
-        if watch is None:
-            watch = self._watch = Watch()
-        watch.begin(seconds)
+    async def _pull(self, *, once: bool = False) -> None:
+        """Receive until something can be handed over or the body ended; or once, whatever comes."""
+        pulls = self._pulls
+        pulls.begin(self.limits)
+        quiet = False
         try:
             while self.outcome is None and not self._take(self._feed(await self._batch())):
-                pass
+                if quiet := once:
+                    break
         except BaseException as exc:  # noqa: BLE001 - raised again, translated
-            struck = watch.end(exc)
+            struck = pulls.end(exc)
             if self.outcome is ABANDONED and (struck or isinstance(exc, Exception)):
                 return  # closed meanwhile, and this is what the body makes of it
-            self._broken(limit.error() if struck and limit else exc, exc)
-        watch.end(None)
+            self._broken(struck or exc, exc)
+        pulls.end(None, quiet=quiet)
 
     def _batch(self) -> Awaitable[list[Event]]:
         if self._assembler.failure is not None:

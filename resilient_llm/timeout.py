@@ -96,6 +96,11 @@ class Watch:
             self.due = self._alarm.loop.time() + seconds
             self._alarm.add(self)
 
+    def resume(self) -> None:
+        """Go on after an `end` that brought nothing, up to the same instant."""
+        self.begin(None)
+        self._alarm.add(self)
+
     def restart(self, seconds: float | None) -> None:
         """Allow so many seconds from now."""
         self._alarm.discard(self)

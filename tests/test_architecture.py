@@ -29,13 +29,15 @@ ROWS: tuple[frozenset[str], ...] = (
             "request",
             "models",
             "events",
+            "http_call",
             "clock",
             "validators",
         }
     ),
     frozenset({"policy", "wire", "tokens"}),
     frozenset(
-        {"commit", "response", "body", "line", "hooks", "outcome", "timeout", "pipeline", "composition"}
+        {"commit", "response", "body", "pulls", "line", "hooks", "outcome", "timeout"}
+        | {"pipeline", "composition"}
     ),
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(
@@ -61,7 +63,9 @@ SIDEWAYS = {
     "errors",
     "models",
     "events",
+    "http_call",
     "body",
+    "pulls",
     "hooks",
     "line",
     "outcome",

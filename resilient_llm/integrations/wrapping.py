@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +13,33 @@ if TYPE_CHECKING:
 
 Client = TypeVar("Client")
 
-SYNC_CLIENTS = frozenset({"openai.OpenAI"})
+CAN_BE_WRAPPED: Final = (
+    "an instance of openai.AsyncOpenAI or AsyncAzureOpenAI, anthropic.AsyncAnthropic, another SDK of that make, "
+    "httpx.AsyncClient or httpx2.AsyncClient"
+)
+
+
+class Library(Protocol):
+    """What a module of this package does for one library's clients."""
+
+    def recognises(self, client: object, /) -> bool:
+        """Is this one of its clients?"""
+        ...
+
+    def is_wrapped(self, client: Any, /) -> bool:
+        """Has it been through here?"""
+        ...
+
+    def wrap(self, client: Any, middleware: Sequence[Middleware] | None, options: StackOptions, /) -> Any:
+        """A client of the same type."""
+        ...
+
+
+def _libraries() -> tuple[Library, ...]:
+    """To add one: a module with these three functions, and its name here. None imports its library."""
+    from . import generated_sdks, httpx_clients  # noqa: PLC0415 - only those who wrap need them
+
+    return (generated_sdks, httpx_clients)
 
 
 def wrap(
@@ -21,11 +47,11 @@ def wrap(
 ) -> Client:
     """A client of the same type whose calls pass a stack of stages. `client` itself is not changed.
 
-    The new client raises its SDK's own exceptions, with our error on `llm_error`, and never retries by itself;
-    both clients use the same connections, so closing the new one closes the other, too.
+    The new client raises its library's own exceptions, with our error on `llm_error`, and an SDK's never retries by
+    itself; both clients use the same connections, so closing the new one closes the other, too.
 
     Args:
-        client: An `openai.AsyncOpenAI`, or the Azure variant.
+        client: A client of openai or anthropic, or of another SDK of that make; an `AsyncClient` of httpx or httpx2.
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`. Where the
             client has a read timeout of its own, that goes before theirs.
@@ -34,20 +60,28 @@ def wrap(
         TypeError: `client` is nothing that can be wrapped; the message says what can.
         RuntimeError: It is closed.
     """
-    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(client).__mro__}
-    if "openai.AsyncOpenAI" not in names:
-        raise TypeError(_advice(client, names))
-    from . import openai_sdk  # noqa: PLC0415 - the SDK is optional, and here it is installed
-
-    sdk_client = cast("openai_sdk.AsyncOpenAI", client)
-    if openai_sdk.is_wrapped(sdk_client):
+    library = next((known for known in _libraries() if known.recognises(client)), None)
+    if library is None:
+        raise TypeError(_advice(client))
+    if library.is_wrapped(client):
         warnings.warn(f"{type(client).__name__} is wrapped already; it is returned as it is", stacklevel=2)
         return client
-    return cast("Client", openai_sdk.wrap_openai(sdk_client, middleware, options))
+    if _is_closed(client):
+        msg = f"the {type(client).__name__} is closed: wrap one that is open"
+        raise RuntimeError(msg)
+    wrapped: Client = library.wrap(client, middleware, options)
+    return wrapped
 
 
-def _advice(client: object, names: set[str]) -> str:
-    if names & SYNC_CLIENTS:
-        return f"a sync {type(client).__name__} cannot be wrapped yet: use openai.AsyncOpenAI; sync clients come later"
-    shown = client.__name__ if isinstance(client, type) else f"a {type(client).__name__}"
-    return f"{shown} cannot be wrapped: give an instance of openai.AsyncOpenAI or openai.AsyncAzureOpenAI"
+def _is_closed(client: object) -> bool:
+    closed = getattr(client, "is_closed", False)
+    return bool(closed() if callable(closed) else closed)
+
+
+def _advice(client: object) -> str:
+    if isinstance(client, type):
+        return f"{client.__name__} cannot be wrapped: give {CAN_BE_WRAPPED}"
+    kind = type(client).__name__
+    if hasattr(client, "_client") or (hasattr(client, "send") and hasattr(client, "event_hooks")):
+        return f"a sync {kind} cannot be wrapped yet; what can: {CAN_BE_WRAPPED}"
+    return f"a {kind} cannot be wrapped; what can: {CAN_BE_WRAPPED}"

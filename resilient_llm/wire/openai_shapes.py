@@ -64,6 +64,7 @@ class Choice(msgspec.Struct, gc=False):
 
     delta: Delta | None = None
     finish_reason: str | UnsetType | None = UNSET
+    index: int | None = None
 
 
 class Groq(msgspec.Struct, gc=False):
@@ -148,9 +149,11 @@ def read_chunk(payload: bytes) -> Chunk:
     """
     body = load_object(payload)
     choices = [
-        Choice(read_delta(choice.get("delta")), finish_word(choice["finish_reason"]))
+        Choice(
+            read_delta(choice.get("delta")), finish_word(choice["finish_reason"]), int_of(choice.get("index"))
+        )
         if "finish_reason" in choice
-        else Choice(read_delta(choice.get("delta")))
+        else Choice(read_delta(choice.get("delta")), index=int_of(choice.get("index")))
         for choice in objects_of(body.get("choices"))
     ]
     return Chunk(

@@ -1,0 +1,188 @@
+"""`ResilientTransport`: the stages as a transport of httpx and httpx2, around each request that a client sends."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from resilient_llm.errors import BackendFailure, LLMError
+from resilient_llm.pipeline import Pipeline
+
+from .client_stack import client_stack
+from .http_backend import HTTPBackend, call_of, request_of
+from .httpx_family import Exceptions, HttpxExceptions, HttpxReceived, family_of
+from .observed_body import WireInfo
+from .refusals import refusal_of, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import TypeAlias
+
+    from resilient_llm.http_call import HTTPCall
+    from resilient_llm.models import Request
+    from resilient_llm.pipeline import Middleware
+    from resilient_llm.stages import StackOptions
+
+    from .httpx_family import Family, HTTPRequest, HTTPResponse
+    from .observed_body import Received
+
+    Base: TypeAlias = Any
+else:
+    Base = object
+
+SDK_RETRIES = "x-stainless-retry-count"
+"""The header in which an SDK that retries by itself says how often it did so."""
+
+_given_up: ContextVar[LLMError | None] = ContextVar("given_up", default=None)
+
+
+class ResilientTransport(Base):  # type: ignore[misc] # a base class of either module would load it
+    """Sends through a stack of stages: `httpx.AsyncClient(transport=rl.ResilientTransport())`, or httpx2's.
+
+    What kind of call a request is, its path and body say: chats, messages, responses and embeddings are understood
+    whatever the host. The client's own read timeout bounds each attempt. Requests whose body is a file or a
+    generator are sent once. Circuits and limits are kept for each host and model.
+
+    Args:
+        transport: What sends in the end; default: the library's own `AsyncHTTPTransport()`. It is closed with this one.
+        middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
+        name: The backend's name for errors.
+        exceptions: What is raised for answers that do not come; default: the library's own exceptions.
+        options: The options of `standard_stack`; see `StackOptions`.
+
+    Raises:
+        TypeError: An option that does not exist, or one beside a stack of one's own.
+    """
+
+    def __init__(
+        self,
+        transport: Any = None,
+        *,
+        middleware: Sequence[Middleware] | None = None,
+        name: str = "http",
+        exceptions: Exceptions | None = None,
+        **options: Unpack[StackOptions],
+    ) -> None:
+        self.transport = transport
+        self._exceptions = exceptions or HttpxExceptions()
+        self._backend = HTTPBackend(self._send, name)
+        self._pipeline = Pipeline(client_stack(middleware, options, backend=name), self._backend)
+
+    def __repr__(self) -> str:
+        """The name."""
+        return f"<ResilientTransport {self._backend.name}>"
+
+    async def handle_async_request(self, request: HTTPRequest) -> HTTPResponse:
+        """Answer once the first content is there, with bytes that are observed on their way."""
+        family = family_of(request)
+        asked = _asked(request, family)
+        if (error := _repeated(request)) is not None:
+            return self._refused(family, request, call_of(asked), error)
+        try:
+            response = await self._pipeline(asked)
+        except (LLMError, BackendFailure) as exc:
+            error = self._judged(exc)
+            if SDK_RETRIES in request.headers:
+                _given_up.set(error)
+            return self._refused(family, request, call_of(asked), error)
+        info = response.info
+        if not isinstance(info, WireInfo):
+            response.close()
+            msg = f"a stage answered {request.url.path} by itself, without an answer over HTTP to hand on"
+            raise TypeError(msg)
+        if response.outcome is None:
+            stream = family.relay(request, response, info, self._exceptions)
+        else:
+            stream = family.module.ByteStream(b"".join(info.chunks))
+        extensions = info.received.head.extensions if isinstance(info.received, HttpxReceived) else {}
+        return family.module.Response(info.status, headers=info.headers, stream=stream, extensions=extensions)
+
+    async def aclose(self) -> None:
+        """Close the stages, let the answers that are being closed finish, then close the transport below."""
+        try:
+            await self._pipeline.aclose()
+        finally:
+            if self.transport is not None:
+                await self.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        """The transport itself; the one below is entered, too."""
+        if self.transport is not None:
+            await self.transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        tb: TracebackType | None = None,
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    async def _send(self, call: HTTPCall, edited: bytes | None) -> Received:
+        request = call.original
+        family = family_of(request)
+        if self.transport is None:
+            self.transport = family.module.AsyncHTTPTransport()
+        if edited is not None:
+            request = _with_body(family, request, edited)
+        return HttpxReceived(await self.transport.handle_async_request(request), family)
+
+    def _judged(self, exc: LLMError | BackendFailure) -> LLMError:
+        if isinstance(exc, LLMError):
+            return exc
+        from resilient_llm.policy.classify_exception import (  # noqa: PLC0415 - only stacks without a classifier
+            classify_exception,
+        )
+
+        error = classify_exception(exc, self._backend.name)
+        error.answer = exc.answer
+        return error
+
+    def _refused(self, family: Family, request: HTTPRequest, call: HTTPCall, error: LLMError) -> HTTPResponse:
+        """The error as an answer, or the client's exception where there is none."""
+        refusal = refusal_of(error, call)
+        made: Exception | None = None
+        if refusal is None:
+            made = self._exceptions.failure(request, error)
+            if self._exceptions.raised_below:
+                raise signed(made, error) from error
+            response = family.refusal(503, headers={"x-should-retry": "false"}, content=b"")
+        else:
+            headers = dict(refusal.headers)
+            if SDK_RETRIES in request.headers:
+                headers["x-should-retry"] = "false"
+            response = family.refusal(refusal.status, headers=headers, content=refusal.body)
+        response.request = request
+        response.extensions["llm_error"] = response.llm_error = error
+        response.made = made or self._exceptions.status(response)
+        return response
+
+
+def _repeated(request: HTTPRequest) -> LLMError | None:
+    """The error that a client has had already, if it now retries by itself."""
+    return _given_up.get() if request.headers.get(SDK_RETRIES, "0") != "0" else None
+
+
+def _asked(request: HTTPRequest, family: Family) -> Request:
+    plain = isinstance(request.stream, family.module.ByteStream)
+    timeout = request.extensions.get("timeout") or {}
+    return request_of(
+        request.method,
+        str(request.url),
+        request.url.path,
+        request.headers,
+        request.content if plain else None,
+        original=request,
+        read_timeout=timeout.get("read"),
+    )
+
+
+def _with_body(family: Family, request: HTTPRequest, content: bytes) -> HTTPRequest:
+    headers = request.headers.copy()
+    headers.pop("content-length", None)
+    return family.module.Request(
+        request.method, request.url, headers=headers, content=content, extensions=request.extensions
+    )
