@@ -369,8 +369,9 @@ async def test_offline_mode_wins_over_everything(monkeypatch) -> None:
     monkeypatch.setenv("RESILIENT_LLM_OFFLINE", "1")
     async with rl.AsyncClient.from_settings(backend="openai", base_url="http://127.0.0.1:9/v1") as llm:
         assert (await llm.complete("Hello")).backend == "offline"
-    with pytest.raises(rl.ModelInvalidRequestError, match=r"m\.gguf"):
-        rl.AsyncClient.from_settings(offline_model_path="m.gguf")
+    async with rl.AsyncClient.from_settings(backend="openai", offline_model_path="no/m.gguf") as llm:
+        with pytest.raises(rl.ModelNotFoundError, match=r"m\.gguf"):
+            await llm.complete("Hello")
 
 
 @pytest.mark.parametrize(

@@ -1,59 +1,77 @@
-"""A backend that needs no network and no model, for tests, demonstrations and machines that are cut off."""
+"""A backend that needs no network: a model in this process, or none at all."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import re
-import struct
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from resilient_llm.commit import commit, whole
-from resilient_llm.errors import ModelInvalidRequestError
-from resilient_llm.events import Event, Finish, Result, TextDelta, UsageEvent
-from resilient_llm.models import Embeddings, Message, ModelInfo, Request, Usage
+from resilient_llm.errors import BackendFailure, LLMError, ModelInvalidRequestError
+from resilient_llm.events import Finish, Result
+from resilient_llm.models import ModelInfo
 from resilient_llm.response import Response, ResponseInfo
 
+from .engine import ModelFile
+from .in_process import Call, shared
+from .offline_words import WordByWord, chat_by_hash, digest, embed_by_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from resilient_llm.events import Event
+    from resilient_llm.models import Message, Request
+
+    from .engine import Emit, Engine
+    from .in_process import SharedModel
+
 MODEL: Final = "offline"
-DIMENSIONS: Final = 384
-WORDS: Final = """
-amber anchor basin birch bridge candle canyon cedar cloud copper coral delta ember fern field forest
-garden glacier granite harbor hazel hill island ivory lantern lichen maple marble meadow mill mist moss
-north oak ocean orchard path pebble pine prairie quartz rain reed ridge river sand shore slate snow spring
-stone stream summit thistle tide timber valley violet water willow wind winter
-""".split()  # noqa: SIM905 - a list of sixty quoted strings is no easier to read
-SHORTEST, LONGEST = 8, 24
+NOT_IMPLEMENTED: Final = 501
 
 
 class OfflineTransport:
-    """Answers with text derived from the prompt by hashing: same prompt, same answer, in every process.
+    """Answers without a network: with a model that runs in this process, or with text made from the prompt by hashing.
 
-    Operations: `chat` (whole and streamed, a word per event), `embed` (vectors of unit length), `models`. A
-    word counts as a token, so `max_tokens` limits the words.
+    Operations: `chat` (whole and streamed), `embed` (vectors of unit length), `models`; and `count_tokens`.
+
+    With a model it is loaded at the first call, by a thread, once for all transports with the same options, and freed
+    when the last of them has been closed. Its calls are made one after the other, first come, first served; one that
+    is cancelled or closed stops at the next token. Without a model the same prompt gets the same answer in every
+    process; a word counts as a token.
 
     Args:
-        model: The name that answers carry.
-        model_path: Not supported yet; named so that settings which carry one fail loudly.
+        model: The name that answers carry. A path (it has a separator, or ends with `.gguf`) stands for `model_path`.
+        model_path: A GGUF file (extra `gguf`) or a directory in Hugging Face's layout (extra `hf`). Nothing is
+            downloaded. Default: no model.
+        context_length: The window in tokens. Default: 8192 for a GGUF file, else the model's own.
+        threads: How many threads compute a GGUF model. Default: as many as there are cores.
         name: The backend's name in results, errors and logs.
         options: Options of other backends (`base_url`, `api_key`, ...); accepted and ignored, so that going
             offline takes a single change.
-
-    Raises:
-        ModelInvalidRequestError: `model_path` is given.
     """
 
     def __init__(
-        self, *, model: str = MODEL, model_path: str | None = None, name: str = "offline", **options: object
+        self,
+        *,
+        model: str = MODEL,
+        model_path: str | os.PathLike[str] | None = None,
+        context_length: int | None = None,
+        threads: int | None = None,
+        name: str = "offline",
+        **options: object,
     ) -> None:
         del options
-        if model_path:
-            msg = (
-                f"a model cannot be loaded from {model_path!r} into this process yet; serve it "
-                f"(llama-server -m {model_path}) and use LlamaCppTransport, or leave model_path out"
-            )
-            raise ModelInvalidRequestError(msg, backend=name)
+        if not model_path and _is_path(model):
+            model, model_path = "", model
+        path = Path(model_path).expanduser() if model_path else None
+        self._file = ModelFile(path.absolute(), context_length, threads) if path else None
+        self._shared: SharedModel | None = None
         self.name = name
+        if path and model in {"", MODEL}:
+            model = path.stem if path.suffix == ".gguf" else path.name
         self.model = model or MODEL
 
     def __repr__(self) -> str:
@@ -65,100 +83,108 @@ class OfflineTransport:
 
         Raises:
             ModelInvalidRequestError: There are no messages, or the operation is `raw`.
+            ModelNotFoundError: There is no model at `model_path`, or its extra is not installed.
+            ModelContextLengthError: The prompt does not fit the model's window.
+            BackendFailure: llama.cpp refused.
         """
-        info = ResponseInfo(
-            backend=self.name, model=self.model, request_id=f"offline-{_digest(request)[:16]}", resumes=True
-        )
-        match request.operation:
-            case "chat":
-                events = _chat(request)
-                if request.stream:
-                    return await commit(_WordByWord(events, info), request)
-                return whole(events, info, request)
-            case "embed":
-                return whole(self._embed(request), info, request)
-            case "models":
-                models = [ModelInfo(self.model, owned_by="resilient_llm", loaded=True, kind="chat")]
-                return whole([Result(models), Finish("stop")], info, request)
-            case "raw":
-                msg = "the offline backend has no routes for raw requests"
-                raise ModelInvalidRequestError(msg, backend=self.name)
+        if request.operation == "raw":
+            msg = "the offline backend has no routes for raw requests"
+            raise ModelInvalidRequestError(msg, backend=self.name)
+        if request.operation == "models":
+            return whole([Result([self._listed()]), Finish("stop")], self._info(), request)
+        if self._file is None:
+            return await self._by_hash(request)
+        try:
+            return await commit(self._call(self._file, request), request)
+        except LLMError as error:
+            raise self._named(error) from error.__cause__
+
+    async def count_tokens(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str = "",
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> int:
+        """Count with the model's own tokenizer; a conversation with its own chat template. Loads the model.
+
+        Raises:
+            BackendFailure: There is no model, so no tokenizer.
+            ModelNotFoundError: The model cannot be loaded.
+        """
+        del model
+        if self._file is None:
+            raise BackendFailure(NOT_IMPLEMENTED, {}, "")
+        try:
+            return await asyncio.to_thread(self._loads(self._file).count, prompt, tools)
+        except LLMError as error:
+            raise self._named(error) from error.__cause__
+
+    def context_window(self, model: str) -> int | None:
+        """The model's window in tokens, once it is loaded."""
+        del model
+        return self._shared.window if self._shared else None
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Let go of the model; calls under way end as they would."""
+        self._shared = None
 
-    def _embed(self, request: Request) -> list[Event]:
-        given = request.params.get("input", ())
-        texts = [given] if isinstance(given, str) else [str(text) for text in given]
-        size = request.params.get("dimensions") or DIMENSIONS
-        words = sum(len(text.split()) for text in texts)
-        usage = Usage(prompt_tokens=words, total_tokens=words)
-        result = Embeddings([_vector(text, size) for text in texts], self.model, usage)
-        return [Result(result), UsageEvent(usage), Finish("stop")]
+    def _loads(self, file: ModelFile) -> SharedModel:
+        if self._shared is None:
+            self._shared = shared(file)
+        return self._shared
 
+    def _info(self) -> ResponseInfo:
+        return ResponseInfo(backend=self.name, model=self.model)
 
-class _WordByWord:
-    """A stream: one event each time it is asked."""
+    def _call(self, file: ModelFile, request: Request) -> Call:
+        info = self._info()
+        if request.operation == "embed":
+            given = request.params.get("input", ())
+            texts = [given] if isinstance(given, str) else [str(text) for text in given]
+            return Call(self._loads(file), lambda engine, emit: engine.embed(texts, emit), info)
+        if not request.messages:
+            msg = "messages is empty; a chat needs at least one message"
+            raise ModelInvalidRequestError(msg)
+        info.resumes = request.stream
+        asked = attrs.evolve(request, model="")
 
-    def __init__(self, events: Sequence[Event], info: ResponseInfo) -> None:
-        self.info = info
-        self._events: Iterator[Event] = iter(events)
+        def chat(engine: Engine, emit: Emit) -> None:
+            engine.chat(asked, emit)
 
-    async def receive(self) -> list[Event]:
-        return [next(self._events)]
+        return Call(self._loads(file), chat, info)
 
-    def close(self) -> None:
-        """Nothing is open."""
+    async def _by_hash(self, request: Request) -> Response:
+        info = self._info()
+        info.request_id, info.resumes = f"offline-{digest(request)[:16]}", True
+        if request.operation == "embed":
+            return whole(embed_by_hash(request, self.model), info, request)
+        events: list[Event] = chat_by_hash(request)
+        if request.stream:
+            return await commit(WordByWord(events, info), request)
+        return whole(events, info, request)
 
+    def _listed(self) -> ModelInfo:
+        """The one model.
 
-def _chat(request: Request) -> list[Event]:
-    if not request.messages:
-        msg = "messages is empty; a chat needs at least one message"
-        raise ModelInvalidRequestError(msg)
-    limit = request.params.get("max_tokens") or request.params.get("max_completion_tokens")
-    words = _words(_digest(request))
-    said = words[:limit] if isinstance(limit, int) and limit > 0 else words
-    prompt = sum(len(_text(message).split()) for message in request.messages)
-    texts = [said[0], *(f" {word}" for word in said[1:])]
-    return [
-        *map(TextDelta, _rest(texts, request.extensions.get("resume_from", ""))),
-        UsageEvent(Usage(prompt, len(said), prompt + len(said))),
-        Finish("stop" if len(said) == len(words) else "length"),
-    ]
+        Raises:
+            ModelNotFoundError: It is not there.
+        """
+        if self._file is None:
+            return ModelInfo(self.model, owned_by="resilient_llm", loaded=True, kind="chat")
+        try:
+            self._file.check()
+        except LLMError as error:
+            raise self._named(error) from error.__cause__
+        window = self.context_window("")
+        return ModelInfo(self.model, context_length=window, loaded=window is not None, kind="chat")
 
-
-def _rest(texts: list[str], beginning: str) -> list[str]:
-    """What is left to say after the beginning of the answer."""
-    if not beginning:
-        return texts
-    whole = "".join(texts)
-    if not whole.startswith(beginning):
-        msg = "the offline backend would have begun its answer otherwise"
-        raise ModelInvalidRequestError(msg)
-    return [word for word in re.split(r"(?= )", whole.removeprefix(beginning)) if word]
-
-
-def _words(digest: str) -> list[str]:
-    draws = hashlib.shake_256(digest.encode()).digest(LONGEST + 1)
-    count = SHORTEST + draws[0] % (LONGEST - SHORTEST + 1)
-    words = [WORDS[draw % len(WORDS)] for draw in draws[1 : count + 1]]
-    return [words[0].capitalize(), *words[1:-1], f"{words[-1]}."]
-
-
-def _digest(request: Request) -> str:
-    told = [f"{message.get('role')}\0{_text(message)}" for message in request.messages]
-    return hashlib.sha256("\1".join([*told, str(request.params.get("seed", ""))]).encode()).hexdigest()
+    def _named(self, error: LLMError) -> LLMError:
+        """The error, with what an engine does not know: the names of backend and model."""
+        error.backend = error.backend or self.name
+        error.model = error.model or self.model
+        return error
 
 
-def _text(message: Message) -> str:
-    content: Any = message.get("content")
-    if isinstance(content, list):
-        parts = (part for part in content if isinstance(part, Mapping))
-        return " ".join(str(part.get("text", "")) for part in parts)
-    return str(content or "")
-
-
-def _vector(text: str, size: int) -> list[float]:
-    draws = struct.unpack(f"<{size}i", hashlib.shake_256(text.encode()).digest(4 * size))
-    length = math.hypot(*draws)
-    return [draw / length for draw in draws]
+def _is_path(model: str) -> bool:
+    return model.endswith(".gguf") or "/" in model or os.sep in model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import pickle
 import subprocess
 import sys
 
@@ -11,9 +12,11 @@ import attrs
 import pytest
 from transports.answers import CHAT, MESSAGES, STREAM
 
-from resilient_llm.errors import ModelInvalidRequestError
+import resilient_llm as rl
+from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelNotFoundError
 from resilient_llm.events import Finish, TextDelta
 from resilient_llm.models import Request
+from resilient_llm.token_counts import NO_SUCH_ROUTE
 from resilient_llm.transports import OfflineTransport
 
 
@@ -102,10 +105,84 @@ async def test_what_it_cannot_answer_is_refused(request_):
         await OfflineTransport()(request_)
 
 
-def test_a_model_file_is_refused_with_a_way_out():
-    """Nothing is faked: the message says how to serve the file."""
-    with pytest.raises(ModelInvalidRequestError, match=r"llama-server -m x\.gguf"):
-        OfflineTransport(model_path="x.gguf")
+async def test_without_a_model_there_is_no_tokenizer_to_ask():
+    """As a server would say that lacks the route: clients count with the best tokenizer here instead."""
+    with pytest.raises(BackendFailure) as caught:
+        await OfflineTransport().count_tokens("a b")
+    assert caught.value.status in NO_SUCH_ROUTE
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"model": "models/river.gguf"}, "river"),
+        ({"model": "river.gguf"}, "river"),
+        ({"model": "org/river-1.5b"}, "river-1.5b"),
+        ({"model_path": "river-1.5b"}, "river-1.5b"),
+        ({"model_path": "river.gguf", "model": "mine"}, "mine"),
+        ({"model": "gpt-4o"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+async def test_a_path_is_a_model(options, name):
+    """By its own option, or as the model's name; a plain name is a name. A missing one is told at the call."""
+    transport = OfflineTransport(**options)
+    if name is None:
+        assert (await (await transport(CHAT)).completion()).model == transport.model
+        return
+    for request in (CHAT, Request("embed", params={"input": "a"}), Request("models")):
+        with pytest.raises(ModelNotFoundError, match=r"it does not exist\. Put the model there") as caught:
+            await transport(request)
+        assert (caught.value.model, caught.value.backend) == (name, "offline")
+    with pytest.raises(ModelNotFoundError, match="does not exist"):
+        await transport.count_tokens("a")
+
+
+@pytest.mark.parametrize("kind", ["empty directory", "text", "directory", "file"])
+async def test_what_cannot_be_loaded_says_what_to_do(tmp_path, monkeypatch, kind):
+    """No model, or no engine for it: what is wrong and the next step, also behind a pickle."""
+    path, step = tmp_path / "m.gguf", "Give"
+    if kind == "text":
+        path.write_text("hello")
+    elif kind == "empty directory":
+        path.mkdir()
+    elif kind == "directory":
+        path.mkdir()
+        (path / "config.json").write_text("{}")
+        monkeypatch.setitem(sys.modules, "torch", None)
+        step = 'pip install "resilient-llm[hf]"'
+    else:
+        path.write_bytes(b"GGUF")
+        monkeypatch.setitem(sys.modules, "xllamacpp", None)
+        step = 'pip install "resilient-llm[gguf]"'
+    with pytest.raises(ModelNotFoundError) as caught:
+        await OfflineTransport(model_path=path)(CHAT)
+    assert step in str(pickle.loads(pickle.dumps(caught.value)))
+    assert not caught.value.retryable
+
+
+async def test_an_empty_conversation_is_refused_before_anything_is_loaded(tmp_path):
+    """The file is not looked for."""
+    with pytest.raises(ModelInvalidRequestError, match="messages is empty"):
+        await OfflineTransport(model_path=tmp_path / "no.gguf")(Request())
+
+
+async def test_a_model_that_is_there_is_listed_without_being_loaded(tmp_path):
+    """Not in memory yet, so its window is not known."""
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    (model,) = await (await OfflineTransport(model_path=tmp_path / "m.gguf")(Request("models"))).result()
+    assert (model.id, model.loaded, model.context_length) == ("m", False, None)
+
+
+def test_settings_and_environment_lead_to_the_model(monkeypatch):
+    """`offline_provider.model_path` by its variable, and as an option of the provider."""
+    monkeypatch.setenv("RESILIENT_LLM_OFFLINE", "1")
+    monkeypatch.setenv("RESILIENT_LLM_OFFLINE_MODEL_PATH", "models/river.gguf")
+    assert rl.AsyncClient.from_settings().transport.model == "river"
+    provider = rl.LLMBackendAdapter().create_provider("offline", {"model_path": "no/such.gguf"})
+    with pytest.raises(ModelNotFoundError, match=r"no/such\.gguf"):
+        provider.generate("Hi")
 
 
 async def test_options_of_other_backends_are_ignored():
