@@ -44,6 +44,28 @@ def _check(messages: Sequence[Message]) -> None:
             raise ModelInvalidRequestError(msg)
 
 
+def inputs(texts: str | Sequence[str]) -> list[str]:
+    """The texts to embed.
+
+    Raises:
+        ModelInvalidRequestError: There are none, or one that is none; its index is named.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, bytes | Mapping):
+        msg = f"texts must be a text or a list of texts, not {type(texts).__name__}"
+        raise ModelInvalidRequestError(msg)
+    found = list(texts)
+    if not found:
+        msg = "nothing to embed: give at least one text"
+        raise ModelInvalidRequestError(msg)
+    for place, text in enumerate(found):
+        if not isinstance(text, str):
+            msg = f"texts[{place}] must be a text, not {type(text).__name__}"
+            raise ModelInvalidRequestError(msg)
+    return found
+
+
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = f"{name} must be a number of seconds, not {value!r}"

@@ -133,9 +133,17 @@ class Client:
         """The answer's text to a prompt that follows a conversation."""
         return self._thread.run(lambda _: self._client.generate_with_context(prompt, context, **options))
 
-    def embed(self, texts: str | Sequence[str], *, model: str | None = None, **params: object) -> Embeddings:
-        """Vectors for one text or many."""
-        return self._thread.run(lambda _: self._client.embed(texts, model=model, **params))
+    def embed(
+        self, texts: str | Sequence[str], *, batch_size: int | None = None, **options: object
+    ) -> Embeddings:
+        """Vectors for one text or many; a long list goes in batches, four at once, and the first failure ends it.
+
+        Args:
+            texts: What to embed.
+            batch_size: The most texts in a request. Default: OpenAI's 2048 (and 300,000 tokens), 32 elsewhere.
+            options: See the class; times are for each batch, but the deadline, which is for all.
+        """
+        return self._thread.run(lambda _: self._client.embed(texts, batch_size=batch_size, **options))
 
     def models(self) -> list[ModelInfo]:
         """The models that the backend offers."""

@@ -49,6 +49,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "fallback",
             "fallback_call",
             "token_counts",
+            "embedding",
             "options",
             "settings",
             "integrations",
@@ -81,6 +82,7 @@ SIDEWAYS = {
     "fallback",
     "fallback_call",
     "token_counts",
+    "embedding",
     "options",
 }
 """Modules of one row that may know each other: single files, not packages."""

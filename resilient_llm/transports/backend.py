@@ -8,8 +8,9 @@ import attrs
 from msgspec import json
 
 from resilient_llm.commit import commit, whole
-from resilient_llm.errors import BackendFailure, ModelInvalidRequestError
+from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelResponseInvalidError
 from resilient_llm.events import Finish, Result, UsageEvent
+from resilient_llm.policy.batches import CAUTIOUS, BatchLimits
 from resilient_llm.response import Response, ResponseInfo
 from resilient_llm.wire.payload import loads
 
@@ -52,6 +53,8 @@ class BackendTransport(HTTPTransport):
 
     stand_in: ClassVar[str] = ""
     """What to ask for if the list offers no model; empty leaves the name out."""
+    batch_limits: ClassVar[BatchLimits] = CAUTIOUS
+    """How much of a long list of texts is embedded by one request."""
 
     def __init__(
         self,
@@ -180,6 +183,10 @@ class BackendTransport(HTTPTransport):
             request = await self._with_model(request, "embedding")
         response, _ = await self.send("POST", url, encode(request), extensions=request.extensions)
         result = await self.decoded(response, decode)
+        texts = request.params.get("input")
+        if isinstance(texts, list) and isinstance(texts[0], str) and len(result.vectors) != len(texts):
+            msg = f"{len(result.vectors)} vectors came for {len(texts)} texts"
+            raise ModelResponseInvalidError(msg)
         info = self.info(response)
         info.model = result.model
         return whole([Result(result), UsageEvent(result.usage), END], info, request)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from multidict import istr
 
 from resilient_llm.errors import ModelAuthError, ModelInvalidRequestError
+from resilient_llm.policy.batches import BatchLimits
 
 from .openai_compatible import OpenAICompatibleTransport
 
@@ -44,6 +45,7 @@ class OpenAITransport(OpenAICompatibleTransport):
     may_tokenize = False
     keepalive = 15.0
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
+    batch_limits = BatchLimits(2048, tokens=300_000)
 
     def __init__(
         self,
