@@ -50,6 +50,7 @@ class Mutant:
         after: As it becomes.
         place: The node's number in the order of `ast.walk`.
         change: Which of the node's changes.
+        runs: Is it in a function's body, which runs when the function is called? Else it runs at import.
     """
 
     module: str
@@ -59,6 +60,7 @@ class Mutant:
     after: str
     place: int
     change: int
+    runs: bool = attrs.field(default=True, eq=False)
 
     def __str__(self) -> str:
         return f"{self.module}:{self.line} {self.function}: {self.before}  ->  {self.after}"
@@ -125,6 +127,7 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
     """Every mistake that can be put into a module."""
     tree = ast.parse(source)
     left_alone, functions = _left_alone(tree), _functions(tree)
+    runs = _in_bodies(tree)
     for place, node in enumerate(ast.walk(tree)):
         if id(node) in left_alone:
             continue
@@ -132,7 +135,14 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
             before = _shown(node)
             after = _shown(ast.fix_missing_locations(ast.copy_location(change(), node)))
             yield Mutant(
-                module, functions.get(id(node), "<module>"), node.lineno, before, after, place, number
+                module,
+                functions.get(id(node), "<module>"),
+                node.lineno,
+                before,
+                after,
+                place,
+                number,
+                id(node) in runs,
             )
 
 
@@ -148,6 +158,33 @@ def mutated(mutant: Mutant, source: str) -> ast.Module:
             elif isinstance(value, list) and any(item is node for item in value):
                 setattr(parent, name, [changed if item is node else item for item in value])
     return ast.fix_missing_locations(tree)
+
+
+def statement_lines(mutant: Mutant, source: str) -> range:
+    """The lines of the statement that a mistake is in; of one with a body, those of its head."""
+    tree = ast.parse(source)
+    wanted = next(node for place, node in enumerate(ast.walk(tree)) if place == mutant.place)
+    holders = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt) and any(inner is wanted for inner in ast.walk(node))
+    ]
+    innermost = holders[-1]  # walks go from the outside in
+    body = getattr(innermost, "body", None)
+    last = body[0].lineno - 1 if isinstance(body, list) else innermost.end_lineno or innermost.lineno
+    return range(innermost.lineno, max(last, innermost.lineno) + 1)
+
+
+def _in_bodies(tree: ast.Module) -> set[int]:
+    """The nodes that run when a function is called: not its defaults, not a class's own statements."""
+    bodies = [
+        statement
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body
+    ]
+    bodies += [node.body for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+    return {id(inner) for statement in bodies for inner in ast.walk(statement)}
 
 
 def _shown(node: ast.AST) -> str:

@@ -2,16 +2,18 @@
 
     python benchmarks/mutation.py [--sample 600 | --all] [--only policy/circuit] [--seed 0] [--json FILE]
 
-Small mistakes are put into the modules of `policy/`, `response.py` and `pipeline.py`, one at a time, and the tests that
-are about the module are run. Each run is a fork of a process that has imported everything but the package; the module
-with the mistake is compiled in memory, no file is changed. A mistake that no test notices has survived; those that
-cannot be noticed are listed with the reason in `mutation_survivors.toml` and count apart. Exit code 1 below 95 %.
+Small mistakes are put into the modules of `policy/`, `response.py` and `pipeline.py`, one at a time. Those inside
+functions are tried with the tests that reach them (`mutation_swap.py`); those that matter at import, with the tests
+that are about the module, each in a fork of a process that has imported everything but the package. Modules with
+mistakes are compiled in memory, no file is changed. A mistake that no test notices has survived; those that cannot be
+noticed are listed with the reason in `mutation_survivors.toml` and count apart. Exit code 1 below 95 %.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import importlib.abc
 import importlib.util
 import json
@@ -19,6 +21,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 import tomllib
 from collections import defaultdict
@@ -27,12 +30,12 @@ from pathlib import Path
 
 import attrs
 from mutants import Mutant, mutants, mutated
+from mutation_swap import WORKERS, Hunter
 from tables import progress, table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "resilient_llm"
 ACCEPTED = Path(__file__).with_name("mutation_survivors.toml")
-WORKERS = 2
 GOAL = 0.95
 TESTS = {
     "policy/classify": "tests/policy/test_classify*.py tests/policy/test_retry_after.py",
@@ -47,6 +50,20 @@ TESTS = {
     "pipeline": "tests/test_pipeline.py tests/test_composition.py tests/test_client.py tests/test_fallback.py",
 }
 """The tests that are about a module, by the beginning of its path; others: those of its name, then its users'."""
+
+
+SUITE = """
+tests/policy tests/middleware tests/testing tests/test_cancellation.py tests/test_client.py tests/test_composition.py
+tests/test_errors.py tests/test_fallback.py tests/test_options.py tests/test_pipeline.py
+tests/test_recovery_and_fallback.py tests/test_response.py tests/test_stream_endings.py tests/test_targets.py
+tests/test_timeout.py
+""".split()  # noqa: SIM905 - as one would type it
+"""The tests that mistakes inside functions are tried with."""
+
+OPTIONS = (
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning", "-x", "-q", "--no-header"),
+    *("-p", "no:cacheprovider", "--hypothesis-profile=mutation"),
+)
 
 
 def tests_of(module: str) -> list[str]:
@@ -88,20 +105,14 @@ def run_tests(files: Sequence[str], mutant: Mutant | None) -> int:
         path = PACKAGE / mutant.module
         name = ".".join(["resilient_llm", *Path(mutant.module).with_suffix("").parts])
         sys.meta_path.insert(0, _Planted(name, path, mutated(mutant, path.read_text())))
+        try:
+            importlib.import_module(name)  # now: pytest would import it past what was planted
+        except Exception:  # noqa: BLE001 - whatever it is, everybody would notice
+            return 1
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    options = [
-        "-W",
-        "ignore::pytest.PytestAssertRewriteWarning",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--no-header",
-        "--hypothesis-profile=mutation",
-    ]
-    return int(pytest.main([*options, *files]))
+    return int(pytest.main([*OPTIONS, *files]))
 
 
 def warm() -> None:
@@ -175,8 +186,30 @@ def clean_seconds(files: Sequence[str]) -> float:
     return time.monotonic() - run.begun
 
 
+def hunt_inside(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
+    """Which mistakes in functions were noticed."""
+    if not chosen:
+        return {}
+    import pytest
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "noticed.json")
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = int(pytest.main([*OPTIONS, "-s", *SUITE], plugins=[Hunter(chosen, PACKAGE, out)]))
+            finally:
+                os._exit(code)
+        os.waitpid(pid, 0)
+        if not out.exists():
+            raise SystemExit("the tests could not be run")
+        noticed = set(json.loads(out.read_text()))
+    return {mutant: place in noticed for place, mutant in enumerate(chosen)}
+
+
 def hunt(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
-    """Which mistakes were noticed."""
+    """Which mistakes that matter at import were noticed."""
     files = {module: tests_of(module) for module in {mutant.module for mutant in chosen}}
     limits: dict[tuple[str, ...], float] = {}
     for number, module in enumerate(sorted(files), 1):
@@ -294,7 +327,9 @@ def main() -> int:
     )
     chosen.sort(key=lambda mutant: (mutant.module, mutant.line))
     print(f"{len(chosen)} of {len(found)} mutants, seed {options.seed}")
-    share, alive = report(hunt(chosen))
+    inside = [mutant for mutant in chosen if mutant.runs]
+    results = hunt_inside(inside) | hunt([mutant for mutant in chosen if not mutant.runs])
+    share, alive = report(results)
     print(f"{share:.1%} killed (goal {GOAL:.0%})")
     if options.json:
         options.json.write_text(json.dumps([attrs.asdict(mutant) for mutant in alive], indent=2) + "\n")

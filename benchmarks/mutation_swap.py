@@ -1,0 +1,214 @@
+"""Mistakes inside functions: their code is swapped in forks of a process that has collected all tests.
+
+One run of all tests under coverage tells which of them reach which line. A mistake is then tried with those tests
+alone, the quickest first, in a fork that need neither import nor collect anything.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FunctionType
+
+import attrs
+import pytest
+from _pytest.runner import runtestprotocol
+from mutants import Mutant, mutated, statement_lines
+from tables import progress
+
+WORKERS = 2
+MOST_SECONDS = 20.0
+"""A mistake is tried with no more tests than take this long without it."""
+
+
+@attrs.frozen
+class Known:
+    """What the clean run told: the tests that reach a line, and how long each takes."""
+
+    reaching: dict[str, dict[int, set[int]]]
+    seconds: list[float]
+
+
+@attrs.define
+class Hunter:
+    """A pytest plugin that tries mistakes instead of running the tests once.
+
+    Args:
+        chosen: The mistakes; all inside functions.
+        package: The package's folder.
+        out: Where the results go: the places in `chosen` of those that were noticed, as JSON.
+    """
+
+    chosen: Sequence[Mutant]
+    package: Path
+    out: Path
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = session.items
+        progress(f"clean run of {len(items)} tests, for what they reach")
+        modules = sorted({mutant.module for mutant in self.chosen})
+        known = _learn(items, [self.package / module for module in modules])
+        gc.collect()
+        gc.freeze()
+        noticed = []
+        for place, seen in _race(self._attempts(items, known)):
+            if seen:
+                noticed.append(place)
+        progress("")
+        self.out.write_text(json.dumps(noticed))
+        return True
+
+    def _attempts(
+        self, items: list[pytest.Item], known: Known
+    ) -> Iterator[tuple[int, Callable[[], int], float]]:
+        for place, mutant in enumerate(self.chosen):
+            path = self.package / mutant.module
+            reach = known.reaching.get(str(path), {})
+            tests = {
+                test for line in statement_lines(mutant, path.read_text()) for test in reach.get(line, ())
+            }
+            own = "test_" + path.stem
+            ordered = sorted(tests, key=lambda test: (own not in str(items[test].path), known.seconds[test]))
+            picked, total = [], 0.0
+            for test in ordered:
+                total += known.seconds[test]
+                if picked and total > MOST_SECONDS:
+                    break
+                picked.append(items[test])
+            progress(f"{place}/{len(self.chosen)} mistakes")
+            yield place, lambda mutant=mutant, picked=picked: _try(mutant, self.package, picked), total
+
+
+def _learn(items: list[pytest.Item], paths: Sequence[Path]) -> Known:
+    """Run all tests in a fork, under coverage."""
+    import coverage
+
+    with tempfile.TemporaryDirectory() as folder:
+        data, told = Path(folder, "data"), Path(folder, "told")
+
+        def run() -> int:
+            watch = coverage.Coverage(
+                data_file=str(data), include=[str(path) for path in paths], config_file=False
+            )
+            watch.start()
+            seconds, failed = [], []
+            for place, item in enumerate(items):
+                watch.switch_context(str(place))
+                begun = time.perf_counter()
+                if not _passes(item, items[place + 1] if place + 1 < len(items) else None):
+                    failed.append(item.nodeid)
+                seconds.append(time.perf_counter() - begun)
+            watch.stop()
+            watch.save()
+            told.write_text(json.dumps([seconds, failed]))
+            return 0
+
+        pid = _fork(run)
+        _, status = os.waitpid(pid, 0)
+        if status or not told.exists():
+            raise pytest.UsageError("the clean run broke off")
+        seconds, failed = json.loads(told.read_text())
+        if failed:
+            raise pytest.UsageError(f"these tests fail as they are: {' '.join(failed)}")
+        found = coverage.CoverageData(str(data))
+        found.read()
+        reaching: dict[str, dict[int, set[int]]] = defaultdict(dict)
+        for name in found.measured_files():
+            for line, contexts in found.contexts_by_lineno(name).items():
+                reaching[name][line] = {int(context) for context in contexts if context}
+        return Known(reaching, seconds)
+
+
+def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
+    return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=following))
+
+
+def _try(mutant: Mutant, package: Path, items: Sequence[pytest.Item]) -> int:
+    """In a fork: 1 if a test notices the mistake."""
+    path = package / mutant.module
+    if not _swap(str(path), compile(mutated(mutant, path.read_text()), str(path), "exec")):
+        return 3
+    for place, item in enumerate(items):
+        if not _passes(item, items[place + 1] if place + 1 < len(items) else None):
+            return 1
+    return 0
+
+
+def _swap(path: str, code: CodeType) -> int:
+    """Give every function of a file its code out of another compilation; how many there are."""
+    new = {(inner.co_qualname, inner.co_firstlineno): inner for inner in _codes(code)}
+    count = 0
+    for found in gc.get_objects():
+        if type(found) is FunctionType and found.__code__.co_filename == path:
+            key = found.__code__.co_qualname, found.__code__.co_firstlineno
+            if key in new:
+                found.__code__ = new[key]
+                count += 1
+    return count
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+# Forks ...
+
+
+def _fork(work: Callable[[], int]) -> int:
+    """Do something in a process of its own, without a word; its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.setpgid(0, 0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(null, stream)
+        gc.unfreeze()
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def _race(attempts: Iterator[tuple[int, Callable[[], int], float]]) -> Iterator[tuple[int, bool]]:
+    """Make the attempts, a few at a time; gives each one's number, and whether a test noticed (or it hung)."""
+    running: dict[int, tuple[int, float]] = {}
+    try:
+        while True:
+            while len(running) < WORKERS and (attempt := next(attempts, None)) is not None:
+                number, work, seconds = attempt
+                running[_fork(work)] = number, time.monotonic() + 30.0 + 5 * seconds
+            if not running:
+                return
+            time.sleep(0.005)
+            for pid, (number, until) in list(running.items()):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    del running[pid]
+                    code = os.waitstatus_to_exitcode(status)
+                    if code == 3:
+                        raise pytest.UsageError(f"mistake {number} is in no function that is there")
+                    yield number, code != 0
+                elif time.monotonic() > until:
+                    _kill(pid)
+                    del running[pid]
+                    yield number, True
+    finally:
+        for pid in running:
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
