@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from .errors import DeadlineExceededError, LLMError
@@ -103,7 +102,7 @@ class FallbackCall:
                 if limit.deadline == self._due:
                     limit.deadline = self._request.deadline
         if self._failures and not response.info.cached:  # else the pipeline takes note of an untold call
-            response.on_settle(partial(self._settled, response))
+            response.on_settle(self._settled, response)
         return response
 
     def _settled(self, response: Response, outcome: Outcome) -> None:

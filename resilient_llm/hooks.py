@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from .body import Limit
     from .events import Event
     from .outcome import Outcome
+
+Args = TypeVarTuple("Args")
 
 
 class Hooks:
@@ -29,12 +32,14 @@ class Hooks:
         """Have a failure of the body pass through `translate` before anyone sees it."""
         self._on_error.append(translate)
 
-    def on_settle(self, account: Callable[[Outcome], None]) -> None:
-        """Have `account` told how the response ended; at once, if it has."""
-        if self.outcome is None:
-            self._on_settle.append(account)
+    def on_settle(self, account: Callable[[Unpack[Args], Outcome], None], *args: *Args) -> None:
+        """Have `account` told how the response ended; at once, if it has. `args` are passed before the outcome."""
+        if self.outcome is not None:
+            account(*args, self.outcome)
+        elif args:
+            self._on_settle.append(partial(account, *args))  # type: ignore[call-arg] # the outcome comes later
         else:
-            account(self.outcome)
+            self._on_settle.append(account)  # type: ignore[arg-type]
 
     def limit(self, limit: Limit) -> None:
         """Bound the time of every pull from here on; the tightest of several limits counts."""

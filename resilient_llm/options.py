@@ -29,7 +29,9 @@ def conversation(prompt: str | Sequence[Message], system: str | None = None) -> 
 
 
 def _check(messages: Sequence[Message]) -> None:
-    if isinstance(messages, bytes | Mapping) or not isinstance(messages, Sequence):
+    if type(messages) is not list and (
+        isinstance(messages, bytes | Mapping) or not isinstance(messages, Sequence)
+    ):
         msg = f"messages must be a text or a list of messages, not {type(messages).__name__}"
         raise ModelInvalidRequestError(msg)
     if not messages:

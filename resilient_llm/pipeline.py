@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from inspect import isroutine
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -65,9 +66,13 @@ def chain(middleware: Sequence[Middleware], transport: Handler) -> Handler:
 
 
 def _bind(stage: Middleware, following: Handler) -> Handler:
+    call = (
+        stage if isroutine(stage) else stage.__call__
+    )  # the interpreter calls a method faster than an object
+
     def handler(request: Request) -> Awaitable[Response]:
         try:
-            return stage(request, following)
+            return call(request, following)
         except Exception as exc:  # noqa: BLE001 - a plain function raised before there was anything to await
             return _raised(exc)
 
@@ -142,14 +147,12 @@ class Pipeline:
             self._conclude(trace.attempts, started, error.backend, error)
             raise
         response.trace = trace.attempts
-        if response.info.cached:
-            return response
-
-        def settled(outcome: Outcome) -> None:
-            self._conclude(trace.attempts, started, response.info.backend, outcome.error)
-
-        response.on_settle(settled)
+        if not response.info.cached:
+            response.on_settle(self._settled, trace.attempts, started, response)
         return response
+
+    def _settled(self, attempts: list[Attempt], started: float, response: Response, outcome: Outcome) -> None:
+        self._conclude(attempts, started, response.info.backend, outcome.error)
 
     def _conclude(
         self, attempts: list[Attempt], started: float, backend: str | None, error: BaseException | None

@@ -7,11 +7,15 @@ outside stays a cancellation. Every call passes two limits and every read of a s
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+NEVER: Final = math.inf
 
 
 class Alarm:
@@ -26,24 +30,23 @@ class Alarm:
         self.loop = loop
         self._watches: set[Watch] = set()
         self._handle: asyncio.TimerHandle | None = None
+        self._due = NEVER
+        self.discard: Callable[[Watch], None] = self._watches.discard
 
     def add(self, watch: Watch) -> None:
-        """Ring when the watch is due."""
+        """Ring when the watch is due, until it is discarded."""
         self._watches.add(watch)
-        if self._handle is None or watch.due < self._handle.when():
+        if watch.due < self._due:
             self._set(watch.due)
-
-    def discard(self, watch: Watch) -> None:
-        """Do not ring for it any more."""
-        self._watches.discard(watch)
 
     def _set(self, due: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
+        self._due = due
         self._handle = self.loop.call_at(due, self._ring)
 
     def _ring(self) -> None:
-        self._handle = None
+        self._handle, self._due = None, NEVER
         now = self.loop.time()
         for watch in [watch for watch in self._watches if watch.due <= now]:
             self._watches.discard(watch)
@@ -144,5 +147,7 @@ class Timeout(Watch):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Stop the clock, and take back a cancellation that was the limit's own."""
-        if self.end(exc):
+        if not self.expired:
+            self._alarm.discard(self)
+        elif self.end(exc):
             raise TimeoutError from exc

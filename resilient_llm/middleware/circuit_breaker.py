@@ -21,7 +21,7 @@ from resilient_llm.policy.circuits import Circuits
 from resilient_llm.policy.outcomes import OUTCOMES, Row, Verdict, breaker_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from aiobreaker import CircuitBreaker as AioBreaker
@@ -136,16 +136,15 @@ class CircuitBreaker:
             self._tell("before_call", circuit, call_next, request)
         if lease.probe and request.stream:
             request = attrs.evolve(request, observers=(*request.observers, partial(_confirm, lease)))
-        account = partial(self._account, lease)
         try:  # as `observe` does, but a handler that raises before it awaits must give its lease back too
             response = await call_next(request)
         except BaseException as exc:
-            account(Outcome.of(exc))
+            self._account(lease, Outcome.of(exc))
             raise
-        response.on_settle(account)
+        response.on_settle(self._account, lease)
         return response
 
-    async def peek(self, request: Request, call_next: Handler) -> Response:
+    def peek(self, request: Request, call_next: Handler) -> Awaitable[Response]:
         """The look-only stage: reject what the breaker would, before it queues for quota."""
         circuit = self._circuits.find(self._key(request))
         if circuit is not None:
@@ -154,7 +153,7 @@ class CircuitBreaker:
             except CircuitOpenError as error:
                 error.model = request.model or None
                 raise
-        return await call_next(request)
+        return call_next(request)
 
     def _lease_for(self, request: Request, now: float) -> float:
         limits = request.extensions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -86,7 +85,7 @@ class ConcurrencyLimit:
         except BaseException:
             self._give_back(permits)
             raise
-        response.on_settle(partial(self._give_back, permits))
+        response.on_settle(self._give_back, permits)
         return response
 
     async def _queue(self, request: Request, permits: _Permits) -> None:

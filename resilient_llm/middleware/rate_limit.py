@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -118,7 +117,7 @@ class RateLimit:
         if headers and tell_limits(headers):
             self._learn(request, ticket, headers)
         if gate is not None or response.outcome is None:
-            response.on_settle(partial(self._settled, request, response, ticket))
+            response.on_settle(self._settled, request, response, ticket)
         return response
 
     def recheck(self, request: Request, call_next: Handler) -> Awaitable[Response]:

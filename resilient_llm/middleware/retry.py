@@ -122,7 +122,7 @@ class Retry:
                 if not loop.failed(error, begun, self.clock.monotonic()):
                     continue
             else:
-                response.on_settle(partial(self._settled, request, response, begun, loop))
+                response.on_settle(self._settled, request, response, begun, loop)
                 if self.loading.models:
                     self.loading.answered(request.model)
                 return response

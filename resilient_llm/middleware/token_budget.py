@@ -39,7 +39,7 @@ from .prompt_size import Fit, answer_tokens, definitions, loaded, must_count, wa
 if TYPE_CHECKING:
     from resilient_llm.models import Request
     from resilient_llm.pipeline import Handler
-    from resilient_llm.response import Response
+    from resilient_llm.response import Outcome, Response
     from resilient_llm.tokens.tokenizer import Tokenizer
 
     from .remote_count import RemoteCount
@@ -140,7 +140,7 @@ class TokenBudget:
         if fit.report is not None:
             response.pruned = fit.report
         if not counter.exact:
-            response.on_settle(lambda _: self._settled(fit, response))
+            response.on_settle(self._settled, fit, response)
         return response
 
     def _known_window(self, model: str) -> ContextWindow | int | None:
@@ -228,7 +228,7 @@ class TokenBudget:
         except MalformedMessageError as exc:
             raise ModelInvalidRequestError(str(exc), model=request.model or None) from exc
 
-    def _settled(self, fit: Fit, response: Response) -> None:
+    def _settled(self, fit: Fit, response: Response, _: Outcome) -> None:
         """Learn from the tokens that the backend counted; a plain function that does no I/O."""
         tokens = response.usage.prompt_tokens
         if tokens is None:

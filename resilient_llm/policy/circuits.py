@@ -45,6 +45,9 @@ class Circuits(Generic[AnyCircuit]):
 
     def get(self, key: Hashable, now: float) -> AnyCircuit:
         """The circuit under `key`, made at the first use."""
+        circuit = self._circuits.get(key)
+        if circuit is not None and len(self._circuits) == 1:
+            return circuit  # most breakers have one, and there is no order to keep
         with self._lock:
             circuit = self._circuits.get(key)
             if circuit is not None:

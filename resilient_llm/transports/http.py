@@ -139,36 +139,25 @@ class HTTPTransport:
         pool = self._sessions.known() or await self._sessions.pool()
         if (drained := pool.drains.next()) is not None:
             await drained
-        try:
-            response = await self._request(pool.session, method, url, data, headers)
-        except aiohttp.ClientConnectorError as exc:
-            self._explain(exc)
-            raise
-        except aiohttp.ClientResponseError as exc:
-            raise_clean(exc, self.name)
+        again = True
+        while True:
+            try:
+                response = await pool.session.request(
+                    method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
+                )
+                break
+            except aiohttp.ClientConnectorError as exc:
+                self._explain(exc)
+                raise
+            except aiohttp.ClientOSError as exc:
+                if not (again and isinstance(exc.__cause__, aiohttp.ClientConnectionResetError)):
+                    raise
+                again = False  # the pooled connection was found closed before a byte was written
+            except aiohttp.ClientResponseError as exc:
+                raise_clean(exc, self.name)
         if not 200 <= response.status < 300:
             raise await self._failure(response)
         return response, pool
-
-    async def _request(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: URL,
-        data: bytes | None,
-        headers: CIMultiDict[str],
-        *,
-        again: bool = True,
-    ) -> aiohttp.ClientResponse:
-        """Send; once more if the pooled connection was found closed before a byte was written."""
-        try:
-            return await session.request(
-                method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
-            )
-        except aiohttp.ClientOSError as exc:
-            if not again or not isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
-                raise
-        return await self._request(session, method, url, data, headers, again=False)
 
     async def decoded(self, response: aiohttp.ClientResponse, decode: Callable[[bytes], Value]) -> Value:
         """Read the whole body and decode it. Raises what the codec raises."""
