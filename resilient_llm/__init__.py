@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Waiting,
     )
     from .fallback import Fallback
+    from .integrations.callables import resilient
     from .integrations.httpx_transport import ResilientTransport
     from .integrations.wrapping import wrap
     from .middleware import (
@@ -205,6 +206,7 @@ __all__ = [
     "classify_exception",
     "decorrelated_jitter",
     "observe",
+    "resilient",
     "standard_stack",
     "wrap",
 ]

@@ -47,6 +47,7 @@ EXPORTS: Final = {
         "Waiting",
     ),
     ".fallback": ("Fallback",),
+    ".integrations.callables": ("resilient",),
     ".integrations.httpx_transport": ("ResilientTransport",),
     ".integrations.wrapping": ("wrap",),
     ".middleware": (

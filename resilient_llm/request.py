@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .error_base import LLMError
     from .events import Notice
     from .http_call import HTTPCall
+    from .pipeline import Handler
 
 Message: TypeAlias = Mapping[str, Any]
 """A message in OpenAI's chat shape: `role`, `content` (a string, a list of parts, or None), and what the role
@@ -48,6 +49,8 @@ class Extensions(TypedDict, total=False):
     need not look at it. `messages` do not hold it.
 
     `http_call`: the HTTP request that this one was made from, if it came from a wrapped client.
+
+    `invocation`: the call of a function that was decorated with `resilient`: what its backend awaits.
     """
 
     recovery: Recovery
@@ -66,6 +69,7 @@ class Extensions(TypedDict, total=False):
     query: Mapping[str, str]
     body: Mapping[str, Any]
     http_call: HTTPCall
+    invocation: Handler
 
 
 @attrs.frozen

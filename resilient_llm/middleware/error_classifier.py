@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
+from resilient_llm.error_base import copy_error
 from resilient_llm.errors import BackendFailure
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class ErrorClassifier:
         if error.model is None:
             error.model = request.model or None
         if error is not exc:
+            if (
+                error.__traceback__ is not None
+            ):  # it was raised before, and what came of it cannot be its cause
+                error = copy_error(error)
             error.__cause__ = exc
         if isinstance(exc, BackendFailure):
             error.answer = exc.answer

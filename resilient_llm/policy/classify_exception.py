@@ -45,8 +45,8 @@ def classify_exception(
         return _neutral(type(exc).__name__, "", backend, model)
     chain = list(_chain(exc))
     for link in chain:
-        if isinstance(link, LLMError):
-            return link
+        if (error := _ours(link)) is not None:
+            return error
         if (error := _from_answer(link, backend, model, now)) is not None:
             return error
     names = [name for link in chain for name in _names(link)]
@@ -126,6 +126,12 @@ def _names(exc: BaseException) -> list[str]:
     return [
         kind.__name__ for kind in type(exc).__mro__ if kind not in {object, BaseException, Exception, OSError}
     ]
+
+
+def _ours(exc: BaseException) -> LLMError | None:
+    """The error itself, or the one that a wrapped client has put on its exception."""
+    error = exc if isinstance(exc, LLMError) else _attribute(exc, "llm_error")
+    return error if isinstance(error, LLMError) else None
 
 
 def _text(exc: BaseException) -> str:

@@ -52,7 +52,9 @@ ROWS: Final = (
         _C.MODEL_AUTH,
         names=r"NoCredentials|PartialCredentials|TokenRetrieval|CredentialRetrieval|DefaultCredentials"
         r"|UnauthorizedSSO",
+        words=r"api_key client option must be set|missing credentials",
     ),
+    Row(_C.MODEL_CONTENT_FILTERED, names=r"ContentFilterFinishReason|BlockedPrompt|ContentPolicyViolation"),
     # part of a body, and then nothing
     Row(
         _C.MODEL_RESPONSE_INVALID,
