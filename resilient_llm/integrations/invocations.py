@@ -38,8 +38,16 @@ class FunctionBackend:
         self.name = name
 
     def __call__(self, request: Request) -> Awaitable[Response]:
-        """Call the function, as the request says how."""
-        return request.extensions["invocation"](request)
+        """Call the function, as the request says how.
+
+        Raises:
+            TypeError: A stage made up a request, which says nothing of the function's arguments.
+        """
+        invocation = request.extensions.get("invocation")
+        if invocation is None:
+            msg = "a stage passed on a request of its own: change the one it was given with attrs.evolve"
+            raise TypeError(msg)
+        return invocation(request)
 
     async def aclose(self) -> None:
         """Nothing is open."""

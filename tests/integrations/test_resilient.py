@@ -382,6 +382,8 @@ def test_stages_of_ones_own_are_used() -> None:
     assert run_virtual(rl.resilient(middleware=[shout])(ask)("m")) == "N"  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a stage answered ask by itself"):
         run_virtual(rl.resilient(middleware=[silent])(ask)("m"))
+    with pytest.raises(TypeError, match="a request of its own"):
+        run_virtual(rl.resilient(middleware=[lambda _, call_next: call_next(rl.Request())])(ask)("m"))
     with pytest.raises(rl.BackendFailure):
         run_virtual(rl.resilient(middleware=[rl.Retry()])(Script(BUSY))())
 
