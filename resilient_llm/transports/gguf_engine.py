@@ -93,10 +93,10 @@ class GGUFEngine:
             raise decoder.failure
 
     def embed(self, texts: Sequence[str], emit: Emit) -> None:
-        """One text after the other, so that a call can be stopped in between."""
+        """One text after the other, so that a call can be stopped in between; an empty one as a space."""
         vectors, tokens, model = [], 0, ""
         for text in texts:
-            one = decode_embeddings(self._server.handle_embeddings(json.encode({"input": [text]})))
+            one = decode_embeddings(self._server.handle_embeddings(json.encode({"input": [text or " "]})))
             vectors += one.vectors
             tokens += one.usage.prompt_tokens or 0
             if emit(()):

