@@ -208,9 +208,10 @@ def _headers(exc: BaseException, response: Any) -> dict[str, str]:
     for source in (
         _attribute(exc, "headers"),
         _attribute(response, "headers"),
+        _attribute(exc, "litellm_response_headers"),
         metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None,
     ):
-        if isinstance(source, Mapping):
+        if isinstance(source, Mapping) and source:
             with contextlib.suppress(Exception):
                 return {str(name): str(value) for name, value in source.items()}
     return {}

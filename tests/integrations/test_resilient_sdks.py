@@ -22,6 +22,12 @@ MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 CHAT = {"model": "fault-model", "messages": MESSAGES}
 
 
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteLLM fetches a table of prices when it is imported, unless told not to."""
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+
 def soon() -> Iterator[float]:
     while True:
         yield 0.01

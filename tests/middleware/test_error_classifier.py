@@ -75,3 +75,21 @@ async def test_our_own_key_is_hidden_in_the_answer() -> None:
     assert (answer.status, answer.headers["content-type"]) == (401, "application/json")
     assert b"wrong key" in answer.body
     assert KEY.encode() not in answer.body
+
+
+def test_an_error_that_was_raised_before_does_not_become_its_own_cause() -> None:
+    """A wrapped client's exception was caused by the error that it carries: the chain stays one that ends."""
+    inner = rl.CircuitOpenError("open", retry_after=3)
+    exc = RuntimeError("the client's own")
+    try:
+        try:
+            raise inner
+        except rl.LLMError as error:
+            raise exc from error
+    except RuntimeError:
+        pass
+    error = failure(ScriptedTransport(exc))
+    assert (type(error), error.retry_after) == (rl.CircuitOpenError, 3)
+    assert error.__cause__ is exc
+    assert exc.__cause__ is inner is not error
+    assert inner.__cause__ is None

@@ -356,3 +356,32 @@ def test_exceptions_known_by_their_text(name: str, message: str, code: ErrorCode
     """A log line is enough: Python's, Node's, Go's, Rust's."""
     error = classify_exception_text(name, message, backend="b", model="m")
     assert (error.code, error.backend, error.model) == (code, "b", "m")
+
+
+def test_headers_are_looked_for_wherever_there_are_some() -> None:
+    """LiteLLM makes up a response without headers, and keeps the real ones beside it."""
+    response = SimpleNamespace(status_code=429, headers={})
+    exc = foreign(
+        "RateLimitError", "slow down", response=response, litellm_response_headers={"retry-after": "7"}
+    )
+    assert classify_exception(exc).retry_after == 7
+
+
+def test_the_error_on_a_wrapped_clients_exception_is_taken_over() -> None:
+    """It knows more than the answer that was made up for the client."""
+    error = ModelTimeoutError("slow")
+    assert classify_exception(foreign("APIStatusError", "", status_code=503, llm_error=error)) is error
+    assert classify_exception(foreign("APIStatusError", "", status_code=503, llm_error="no")).status == 503
+
+
+@pytest.mark.parametrize(
+    ("exc", "code"),
+    [
+        (openai.ContentFilterFinishReasonError(), C.MODEL_CONTENT_FILTERED),
+        (openai.OpenAIError("The api_key client option must be set"), C.MODEL_AUTH),
+    ],
+    ids=str,
+)
+def test_what_an_sdk_raises_without_an_answer_is_known(exc: Exception, code: ErrorCode) -> None:
+    """A refusal found by a parser, a key that is missing."""
+    assert classify_exception(exc).code is code

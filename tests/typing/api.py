@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import aiobreaker
 import backoff
 
 import resilient_llm as rl
 from resilient_llm.testing import Cut, Reset, Stall, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 async def calling() -> None:
@@ -144,3 +148,47 @@ def errors(exc: Exception) -> float | None:
     if error.code == rl.ErrorCode.MODEL_RATE_LIMITED or error.code == "MODEL_QUOTA_EXCEEDED":
         return error.retry_after
     return rl.classify_exception(exc).retry_after
+
+
+@rl.resilient
+async def decorated(messages: list[rl.Message], *, model: str = "m") -> str:
+    """A decorated function keeps its type."""
+    return model
+
+
+@rl.resilient(max_retries=2, deadline=60, name="count", observers=[print])
+def counted(limit: int) -> Iterator[int]:
+    """A generator as well."""
+    yield from range(limit)
+
+
+class Decorated:
+    """And methods of all kinds."""
+
+    @rl.resilient
+    def own(self, word: str) -> str:
+        """Of an instance."""
+        return word
+
+    @rl.resilient(model="gpt-4o")
+    @staticmethod
+    def free(word: str) -> str:
+        """Of none."""
+        return word
+
+    @classmethod
+    @rl.resilient(context_window=1000)
+    async def inner(cls, word: str) -> str:
+        """Of a class."""
+        return word
+
+
+async def resilience() -> None:
+    """Wrong arguments and options are noticed."""
+    text: str = await decorated([], model="n")
+    number: int = next(iter(counted(3)))
+    text = Decorated().own("a") + Decorated.free("b") + await Decorated.inner("c")
+    await decorated(3)  # type: ignore[arg-type]
+    Decorated().own(number)  # type: ignore[arg-type]
+    rl.resilient(max_retry=2)  # type: ignore[call-overload]
+    print(text)
