@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from resilient_llm.composition import role_of
+from resilient_llm.pipeline import close_all
 from resilient_llm.presets import standard_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
-    from resilient_llm.pipeline import Middleware
+    from resilient_llm.pipeline import Middleware, Pipeline
     from resilient_llm.stages import StackOptions
 
 NO_FALLBACK: Final = (
@@ -45,3 +46,36 @@ def client_stack(
         if role_of(stage) == "fallback":
             raise TypeError(NO_FALLBACK)
     return middleware
+
+
+MOST_HOSTS: Final = 256
+
+
+class Pipelines:
+    """A pipeline for each host: what one does wrong is not held against the others.
+
+    Args:
+        make: Makes one.
+        shared: One for all, because its stages are somebody's own.
+    """
+
+    def __init__(self, make: Callable[[], Pipeline], *, shared: bool) -> None:
+        self._make = make
+        self._spare: Pipeline | None = make()  # wrong options are refused now
+        self._shared = shared
+        self._known: dict[Hashable, Pipeline] = {}
+
+    def of(self, host: Hashable) -> Pipeline:
+        """The pipeline of a host; those of hosts that were met first are forgotten when there are too many."""
+        key = None if self._shared else host
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MOST_HOSTS:
+                del self._known[next(iter(self._known))]
+            known, self._spare = self._spare or self._make(), None
+            self._known[key] = known
+        return known
+
+    async def aclose(self) -> None:
+        """Close them all."""
+        await close_all(tuple(self._known.values()))

@@ -56,12 +56,13 @@ class SDKExceptions:
 
 def _package_of(client: object) -> Any:
     for kind in type(client).__mro__:
-        package = sys.modules[kind.__module__.partition(".")[0]]
-        if hasattr(package, "APIConnectionError") and hasattr(package, "APITimeoutError"):
-            return package
-    msg = (
-        f"{type(client).__name__} has the shape of a generated SDK, but its package has no APIConnectionError"
-    )
+        name = kind.__module__
+        while name:
+            package = sys.modules.get(name)
+            if hasattr(package, "__path__") and hasattr(package, "APIConnectionError"):
+                return package
+            name = name.rpartition(".")[0]
+    msg = f"{type(client).__name__} has the shape of a generated SDK, but its package has no APIConnectionError"
     raise TypeError(msg)
 
 
@@ -96,4 +97,4 @@ def _name(client: Any) -> str:
     package = _package_of(client).__name__
     if package == "openai" and "openai" not in str(client.base_url):
         return "openai-compatible"
-    return str(package)
+    return str(package).partition(".")[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from resilient_llm.errors import BackendFailure, LLMError
 from resilient_llm.pipeline import Pipeline
 
-from .client_stack import client_stack
+from .client_stack import Pipelines, client_stack
 from .http_backend import HTTPBackend, call_of, request_of
 from .httpx_family import Exceptions, HttpxExceptions, HttpxReceived, family_of
 from .observed_body import WireInfo
@@ -42,7 +42,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
 
     What kind of call a request is, its path and body say: chats, messages, responses and embeddings are understood
     whatever the host. The client's own read timeout bounds each attempt. Requests whose body is a file or a
-    generator are sent once. Circuits and limits are kept for each host and model.
+    generator are sent once. Each host has a standard stack of its own, with circuits and limits for each model.
 
     Args:
         transport: What sends in the end; default: the library's own `AsyncHTTPTransport()`. It is closed with this one.
@@ -67,7 +67,10 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         self.transport = transport
         self._exceptions = exceptions or HttpxExceptions()
         self._backend = HTTPBackend(self._send, name)
-        self._pipeline = Pipeline(client_stack(middleware, options, backend=name), self._backend)
+        self._pipelines = Pipelines(
+            lambda: Pipeline(client_stack(middleware, options, backend=name), self._backend),
+            shared=middleware is not None,
+        )
 
     def __repr__(self) -> str:
         """The name."""
@@ -80,7 +83,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         if (error := _repeated(request)) is not None:
             return self._refused(family, request, call_of(asked), error)
         try:
-            response = await self._pipeline(asked)
+            response = await self._pipelines.of(request.url.netloc)(asked)
         except (LLMError, BackendFailure) as exc:
             error = self._judged(exc)
             if SDK_RETRIES in request.headers:
@@ -101,7 +104,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
     async def aclose(self) -> None:
         """Close the stages, let the answers that are being closed finish, then close the transport below."""
         try:
-            await self._pipeline.aclose()
+            await self._pipelines.aclose()
         finally:
             if self.transport is not None:
                 await self.transport.aclose()
@@ -174,7 +177,7 @@ def _asked(request: HTTPRequest, family: Family) -> Request:
         str(request.url),
         request.url.path,
         request.headers,
-        request.content if plain else None,
+        b"".join(request.stream) if plain else None,
         original=request,
         read_timeout=timeout.get("read"),
     )

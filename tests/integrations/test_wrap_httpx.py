@@ -1,0 +1,214 @@
+"""Clients of httpx and httpx2, wrapped or on a `ResilientTransport`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+import resilient_llm as rl
+from resilient_llm.testing import Answer, FaultServer, Reset, Stall, Status
+
+CHAT: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def _at_once() -> Any:
+    while True:
+        yield 0.01
+
+
+SOON: Any = {"wait": _at_once, "jitter": None}
+
+
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+def module(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def alone(module: Any, server: FaultServer, **options: Any) -> Any:
+    """A client with our transport; as its user would make it."""
+    transport = rl.ResilientTransport(**{**SOON, **options})
+    return module.AsyncClient(base_url=server.base_url, transport=transport, timeout=60)
+
+
+async def test_failures_are_retried(module):
+    """A refusal and a reset are nobody's business but ours."""
+    server = FaultServer([Status("overloaded"), Reset(), Answer()], reply="Hi")
+    async with server, alone(module, server) as client:
+        answer = await client.post("/chat/completions", json=CHAT)
+    assert answer.json()["choices"][0]["message"]["content"] == "Hi"
+    assert len(server.requests) == 3
+
+
+async def test_a_refusal_is_an_answer(module):
+    """A status is what it was, with our error among its extensions, and on what `raise_for_status` raises."""
+    async with FaultServer(Status("rate_limited")) as server, alone(module, server, max_retries=0) as client:
+        answer = await client.post("/chat/completions", json=CHAT)
+    assert (answer.status_code, answer.is_success) == (429, False)
+    assert answer.extensions["llm_error"].code == rl.ErrorCode.MODEL_RATE_LIMITED
+    with pytest.raises(module.HTTPStatusError) as caught:
+        answer.raise_for_status()
+    assert caught.value.llm_error is answer.extensions["llm_error"]
+
+
+async def test_no_answer_is_the_librarys_exception(module, unused_tcp_port):
+    """Where nothing listens the library's own exception is raised, the last one of several."""
+    transport = rl.ResilientTransport(max_retries=1, **SOON)
+    async with module.AsyncClient(transport=transport) as client:
+        with pytest.raises(module.ConnectError) as caught:
+            await client.post(f"http://127.0.0.1:{unused_tcp_port}/v1/chat/completions", json=CHAT)
+    assert caught.value.llm_error.attempts == 2
+
+
+async def test_a_limit_is_the_librarys_timeout(module):
+    """A limit of ours, and one of the client's own, is the library's read timeout."""
+    async with FaultServer(Stall()) as server:
+        for options, timeout in (({"attempt_timeout": 0.2}, None), ({}, 0.2)):
+            async with alone(module, server, max_retries=0, **options) as client:
+                with pytest.raises(module.ReadTimeout) as caught:
+                    await client.post("/chat/completions", json=CHAT, timeout=timeout)
+            assert caught.value.llm_error.code == rl.ErrorCode.MODEL_TIMEOUT
+
+
+async def test_hosts_do_not_share_a_circuit(module):
+    """What one host does wrong is not held against another with the same model."""
+    bad, good = FaultServer(Status("overloaded")), FaultServer()
+    async with bad, good, alone(module, bad, max_retries=0) as client:
+        for _ in range(6):
+            last = await client.post("/chat/completions", json=CHAT)
+        assert last.extensions["llm_error"].code == rl.ErrorCode.CIRCUIT_OPEN
+        answer = await client.post(f"{good.base_url}/chat/completions", json=CHAT)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "sent"),
+    [
+        ("GET", "/files/1", {}, 3),
+        ("DELETE", "/files/1", {}, 3),
+        ("POST", "/files", {}, 1),
+        ("POST", "/files", {"Idempotency-Key": "k"}, 3),
+        ("POST", "/moderations", {}, 3),
+    ],
+)
+async def test_what_nobody_knows_is_repeated_where_that_is_safe(module, method, path, headers, sent):
+    """By its method, its key, or what it is for."""
+    seen: list[str] = []
+
+    async def answer(request: Any) -> Any:
+        seen.append(request.url.path)
+        return module.Response(503, text="busy")
+
+    transport = rl.ResilientTransport(module.MockTransport(answer), max_retries=2, **SOON)
+    async with module.AsyncClient(transport=transport, base_url="http://host/v1") as client:
+        last = await client.request(method, path, headers=headers, json={"a": 1})
+    assert (last.status_code, last.text, len(seen)) == (503, "busy", sent)
+
+
+async def test_a_post_that_was_never_sent_is_repeated(module):
+    """No connection, no effect: then it is safe."""
+    seen: list[str] = []
+
+    async def answer(request: Any) -> Any:
+        seen.append(request.url.path)
+        if len(seen) < 3:
+            msg = "refused"
+            raise module.ConnectError(msg, request=request)
+        return module.Response(200, text="done")
+
+    transport = rl.ResilientTransport(module.MockTransport(answer), **SOON)
+    async with module.AsyncClient(transport=transport) as client:
+        assert (await client.post("http://host/v1/files", json={})).text == "done"
+
+
+async def test_redirects_cookies_and_hooks_stay_the_clients(module):
+    """What a client does above its transport it goes on doing."""
+    hooked: list[int] = []
+
+    async def hook(response: Any) -> None:
+        hooked.append(response.status_code)
+
+    async def answer(request: Any) -> Any:
+        if request.url.path == "/old":
+            return module.Response(307, headers={"location": "/new", "set-cookie": "a=b"})
+        return module.Response(200, json={"cookie": request.headers.get("cookie")})
+
+    bare = module.AsyncClient(
+        transport=module.MockTransport(answer), follow_redirects=True, event_hooks={"response": [hook]}
+    )
+    async with rl.wrap(bare) as client:
+        assert type(client) is type(bare)
+        assert (await client.get("http://host/old")).json() == {"cookie": "a=b"}
+    assert hooked == [307, 200]
+    assert bare.is_closed
+
+
+async def test_mounts_are_used(module):
+    """A mounted transport sends what is for it."""
+
+    def says(text: str) -> Any:
+        return module.MockTransport(lambda _: module.Response(200, text=text))
+
+    bare = module.AsyncClient(transport=says("default"), mounts={"http://other": says("mounted")})
+    async with rl.wrap(bare) as client:
+        assert [(await client.get(f"http://{host}/")).text for host in ("one", "other")] == [
+            "default",
+            "mounted",
+        ]
+
+
+async def test_pings_are_handed_on_when_they_come(module):
+    """Bytes without a visible event do not wait for the next one, and do not feed the idle limit."""
+    slept = 0.02
+
+    class Slow(module.AsyncByteStream):  # type: ignore[name-defined,misc]
+        async def __aiter__(self):
+            yield b'data: {"choices":[{"delta":{"content":"One"}}]}\n\n'
+            while True:
+                yield b": ping\n\n"
+                await asyncio.sleep(slept)
+
+    async def answer(_: Any) -> Any:
+        return module.Response(200, headers={"content-type": "text/event-stream"}, stream=Slow())
+
+    transport = rl.ResilientTransport(module.MockTransport(answer), idle_timeout=0.3)
+    got: list[bytes] = []
+
+    async def read(client: Any) -> None:
+        body = {**CHAT, "stream": True}
+        async with client.stream("POST", "http://host/v1/chat/completions", json=body) as response:
+            async for piece in response.aiter_bytes():
+                got.append(piece)  # noqa: PERF401 - what came before the failure counts
+
+    async with module.AsyncClient(transport=transport, timeout=None) as client:
+        with pytest.raises(module.ReadTimeout):
+            await read(client)
+    assert got.count(b": ping\n\n") > 3
+
+
+async def test_calls_cancelled_at_random_leak_nothing(module):
+    """No task and no open answer is left when many calls are cancelled wherever they are."""
+    async with FaultServer(reply="One two three four") as server, alone(module, server) as client:
+        before = asyncio.all_tasks()
+
+        async def call(number: int) -> None:
+            async with client.stream(
+                "POST", "/chat/completions", json={**CHAT, "stream": number % 2 == 0}
+            ) as response:
+                await response.aread()
+
+        tasks = [asyncio.create_task(call(number)) for number in range(200)]
+        for number, task in enumerate(tasks):
+            await asyncio.sleep(0)
+            if number % 3:
+                asyncio.get_running_loop().call_later(number % 17 / 100, task.cancel)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results} <= {type(None), asyncio.CancelledError}
+        backend = client._transport._backend
+        await backend.aclose()
+        assert not backend._bodies.open
+        left = asyncio.all_tasks() - before
+        assert not [task for task in left if "_let_go" in repr(task)]

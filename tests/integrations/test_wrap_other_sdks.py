@@ -1,0 +1,81 @@
+"""SDKs of the same make as openai's, known by their shape alone: on httpx, with the older loop of retries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+import resilient_llm as rl
+from resilient_llm.testing import Answer, FaultServer, Reset, Stall, Status
+
+HELLO: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+SDKS = {"groq": "AsyncGroq", "cerebras.cloud.sdk": "AsyncCerebras"}
+
+
+def _at_once() -> Any:
+    while True:
+        yield 0.01
+
+
+class Below(httpx.AsyncHTTPTransport):
+    """Sends what is meant for `/openai/v1/...` to `/v1/...`, where the fault server is."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(path=request.url.path.removeprefix("/openai"))
+        return await super().handle_async_request(request)
+
+
+@pytest.fixture(params=SDKS, ids=str)
+def sdk(request: pytest.FixtureRequest) -> Any:
+    return pytest.importorskip(request.param, reason=f"{request.param} is not installed")
+
+
+def bare_client(sdk: Any, server: FaultServer) -> Any:
+    more = {"warm_tcp_connection": False} if "cerebras" in sdk.__name__ else {}
+    http = httpx.AsyncClient(transport=Below())
+    return getattr(sdk, SDKS[sdk.__name__])(base_url=server.url, api_key="k", http_client=http, **more)
+
+
+def wrapped(sdk: Any, server: FaultServer, **options: Any) -> Any:
+    return rl.wrap(bare_client(sdk, server), **{"wait": _at_once, "jitter": None, **options})
+
+
+async def text_of(client: Any) -> str:
+    stream = await client.chat.completions.create(**HELLO, stream=True)
+    chunks = [item.model_dump() async for item in stream]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
+
+
+async def test_answers_are_those_of_the_bare_client(sdk):
+    """Whole and streamed answers, behind a failure that nobody sees."""
+    async with FaultServer([Answer(), Answer(), Reset(), Answer(), Status.overloaded(), Answer()]) as server:
+        bare = bare_client(sdk, server)
+        whole, text = await bare.chat.completions.create(**HELLO), await text_of(bare)
+        async with wrapped(sdk, server) as client:
+            assert type(client) is type(bare)
+            again = await client.chat.completions.create(**HELLO)
+            assert await text_of(client) == text
+        await bare.close()
+    assert type(again) is type(whole)
+    assert again.choices == whole.choices
+    assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "kind"),
+    [
+        (Status("rate_limited"), {"max_retries": 0}, "RateLimitError"),
+        (Reset(), {"max_retries": 1}, "APIConnectionError"),
+        (Stall(), {"deadline": 0.2}, "APITimeoutError"),
+    ],
+    ids=["status", "no answer", "deadline"],
+)
+async def test_typed_exceptions_come_with_our_error(sdk, fault, options, kind):
+    """The SDK's own exceptions, our error on them, and no product of retries when its own are on again."""
+    async with FaultServer(fault) as server, wrapped(sdk, server, **options) as client:
+        with pytest.raises(getattr(sdk, kind)) as caught:
+            await client.with_options(max_retries=2).chat.completions.create(**HELLO)
+    assert isinstance(caught.value.llm_error, rl.LLMError)
+    assert len(server.requests) == options.get("max_retries", 0) + 1
