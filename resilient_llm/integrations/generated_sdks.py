@@ -62,7 +62,9 @@ def _package_of(client: object) -> Any:
             if hasattr(package, "__path__") and hasattr(package, "APIConnectionError"):
                 return package
             name = name.rpartition(".")[0]
-    msg = f"{type(client).__name__} has the shape of a generated SDK, but its package has no APIConnectionError"
+    msg = (
+        f"{type(client).__name__} has the shape of a generated SDK, but its package has no APIConnectionError"
+    )
     raise TypeError(msg)
 
 
