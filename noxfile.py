@@ -58,6 +58,13 @@ def real(session: nox.Session) -> None:
 
 
 @nox.session
+def shared(session: nox.Session) -> None:
+    """Many processes on one real redis-server: one probe, one limit, one cool-down, and what Redis may go through."""
+    session.install("-e", ".", *_groups("test"))
+    session.run("pytest", "-s", "-m", "shared", "--shared", *(session.posargs or ["tests/shared"]))
+
+
+@nox.session
 def bench_overhead(session: nox.Session) -> None:
     """What the stages cost: client CPU against a bare aiohttp call, as ratios; `-- --peers` adds the peers."""
     session.install("-e", ".")

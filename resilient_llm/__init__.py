@@ -92,6 +92,9 @@ if TYPE_CHECKING:
     from .providers import LLMBackendAdapter, LLMProvider, LLMProviderConfig
     from .response import Outcome, OutcomeKind, Response, observe
     from .settings import Settings, SettingsError
+    from .sharing import State
+    from .state.memory import MemoryState
+    from .state.redis import RedisState
     from .sync import Client
     from .sync_response import SyncResponse
     from .targets import Target
@@ -148,6 +151,7 @@ __all__ = [
     "LimitExceededError",
     "LlamaCppTransport",
     "Logging",
+    "MemoryState",
     "MemoryStore",
     "Message",
     "Middleware",
@@ -177,6 +181,7 @@ __all__ = [
     "PruneReport",
     "RateLimit",
     "ReasoningDelta",
+    "RedisState",
     "Request",
     "ResilientTransport",
     "Response",
@@ -187,6 +192,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "ShortenResults",
+    "State",
     "StreamRecovery",
     "Summarize",
     "SyncResponse",

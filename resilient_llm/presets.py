@@ -8,6 +8,7 @@ from . import transports
 from .clock import SYSTEM_CLOCK
 from .errors import ModelInvalidRequestError
 from .middleware import Deadline, Logging, StreamRecovery
+from .middleware.sharing import Sharing
 from .stages import StackOptions, target_stages
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages that a call should pass, outermost first; a plain list, to be edited like one.
 
-    Logging, Deadline, StreamRecovery, Fallback if there are targets for it, then `target_stages`: Cache and Coalesce if
-    there are any, TokenBudget, Retry, breaker.peek, RateLimit, ConcurrencyLimit if asked for, CircuitBreaker,
-    AttemptTimeout, ErrorClassifier.
+    Sharing if there is a state, Logging, Deadline, StreamRecovery, Fallback if there are targets for it, then
+    `target_stages`: Cache and Coalesce if there are any, TokenBudget, Retry, breaker.peek, RateLimit, ConcurrencyLimit
+    if asked for, CircuitBreaker, AttemptTimeout, ErrorClassifier.
 
     Args:
         backend: The transport's name, for errors.
@@ -35,7 +36,9 @@ def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions
     """
     stages = target_stages(backend=backend, **options)
     clock = options.get("clock", SYSTEM_CLOCK)
-    stack: list[Middleware] = [
+    state = options.get("state")
+    stack: list[Middleware] = [] if state is None else [Sharing(state)]
+    stack += [
         Logging(clock=clock),
         Deadline(options.get("deadline", 600.0), clock=clock),
         StreamRecovery(options.get("recovery", "raise")),

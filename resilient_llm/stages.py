@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import backoff
@@ -16,6 +17,7 @@ from .middleware import (
     Retry,
     TokenBudget,
 )
+from .pipeline import name_of
 from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
 from .policy.outcomes import OUTCOMES, Row
 from .policy.retry_budget import RetryBudget
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .middleware.token_budget import Window
     from .pipeline import Middleware, Transport
     from .request import Recovery
+    from .sharing import State
     from .targets import Target
 
 LONGEST = 3600.0
@@ -52,6 +55,8 @@ class StackOptions(TypedDict, total=False):
     may be on the wire at once, or a `ConcurrencyLimit` of one's own.
     `cache`: a `Cache`, for this backend and not for its fallbacks, `coalesce`: a `Coalesce`; default: neither.
     `fallback`: targets or transports that are asked, in order, where this one fails, or a `Fallback` of one's own.
+    `state`: where circuits, cool-downs, retry budgets and limits are shared, such as a `RedisState`; default: nowhere.
+    `scope`: what tells this backend from others there; default: its name and address.
     `outcomes`: which failures are retried and count, see `resilient_llm.policy.outcomes.override`.
     `clock`, `rng`: time and chance, for tests.
     """
@@ -76,6 +81,8 @@ class StackOptions(TypedDict, total=False):
     cache: Cache | None
     coalesce: Coalesce | None
     fallback: Sequence[Target | Transport] | Fallback
+    state: State | None
+    scope: str
     clock: Clock
     rng: random.Random
 
@@ -97,7 +104,21 @@ def told_by(transport: object) -> StackOptions:
     return StackOptions(
         context_window=getattr(transport, "context_window", None),
         default_max_tokens=getattr(transport, "default_max_tokens", None),
+        scope=_scope(transport),
     )
+
+
+def _scope(transport: object) -> str:
+    """A backend's name and address; of the address a digest, for it may hold a password."""
+    address = str(getattr(transport, "base_url", ""))
+    return f"{name_of(transport)}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+
+
+def share(stages: Sequence[object], state: State, scope: str) -> None:
+    """Have the stages that can do so share what they know with all who use the same scope of the state."""
+    for stage in stages:
+        if (sharing := getattr(stage, "share", None)) is not None:
+            sharing(state, scope)
 
 
 def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
@@ -139,7 +160,10 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
     stack += _limits(options, clock)
     if breaker is not None:
         stack.append(breaker)
-    return [*stack, timeout, ErrorClassifier(backend=backend, clock=clock)]
+    stack += [timeout, ErrorClassifier(backend=backend, clock=clock)]
+    if (state := options.get("state")) is not None:
+        share(stack, state, options.get("scope") or backend or "")
+    return stack
 
 
 def _limits(options: StackOptions, clock: Clock) -> list[Middleware]:

@@ -11,15 +11,17 @@ pytest.register_assert_rewrite("conformance.rows")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real", action="store_true", help="run the tests against a real llama.cpp server")
+    parser.addoption("--shared", action="store_true", help="run the tests of many processes on one Redis")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--real"):
-        return
-    skip = pytest.mark.skip(reason="needs a real server: nox -s real")
-    for item in items:
-        if "real" in item.keywords:
-            item.add_marker(skip)
+    for name, needs in (("real", "a real server"), ("shared", "many processes and time")):
+        if config.getoption(f"--{name}"):
+            continue
+        skip = pytest.mark.skip(reason=f"needs {needs}: nox -s {name}")
+        for item in items:
+            if name in item.keywords:
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"policy", "wire", "tokens"}),
     frozenset(
         {"commit", "response", "body", "pulls", "line", "hooks", "outcome", "timeout"}
-        | {"pipeline", "composition"}
+        | {"pipeline", "composition", "sharing"}
     ),
     frozenset({"middleware", "transports", "state", "testing"}),
     frozenset(

@@ -12,13 +12,15 @@ import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import CircuitOpenError, ErrorCode
-from resilient_llm.events import ContentSeen, Notice
 from resilient_llm.outcome import COMPLETED, Outcome, OutcomeKind
 from resilient_llm.policy.aiobreaker_terms import Excluded, Exclusions, KeyCircuit, Terms, state_change
 from resilient_llm.policy.circuit_options import CircuitOptions
 from resilient_llm.policy.circuit_states import Lease, State, Transition
 from resilient_llm.policy.circuits import Circuits
 from resilient_llm.policy.outcomes import OUTCOMES, Row, Verdict, breaker_verdict
+
+from .probe import confirm, lease_for
+from .shared_circuits import SharedCircuits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
@@ -29,11 +31,10 @@ if TYPE_CHECKING:
 
     from resilient_llm.models import Request
     from resilient_llm.pipeline import Handler
-    from resilient_llm.policy.circuit import Circuit
     from resilient_llm.response import Response
+    from resilient_llm.sharing import State as SharedState
 
 _logger = logging.getLogger("resilient_llm")
-_LEASE_MARGIN = 5.0
 
 
 class CircuitBreaker:
@@ -119,6 +120,11 @@ class CircuitBreaker:
         self._clock = clock
         self._draw = (rng or random.Random()).random  # noqa: S311 - spreads load, guards nothing
         self._circuits = Circuits(self._make, max_circuits)
+        self._shared: SharedCircuits | None = None
+
+    def share(self, state: SharedState, scope: str) -> None:
+        """Share the circuits with all who use the same scope of the state."""
+        self._shared = SharedCircuits(self, state, scope, self._clock)
 
     # Calling ...
 
@@ -126,8 +132,10 @@ class CircuitBreaker:
         """Claim the right to call, call, and account for the result, whole or streamed."""
         now = self._clock.monotonic()
         circuit = self._circuits.get(self._key(request), now)
-        seconds = None if circuit.state is State.CLOSED else self._lease_for(request, now)
+        seconds = None if circuit.state is State.CLOSED else lease_for(request, now, self.options.lease)
         try:
+            if seconds is not None and self._shared is not None:
+                now = await self._shared.claim(circuit, seconds, now)
             lease = circuit.enter(now, seconds)
         except CircuitOpenError as error:
             error.model = request.model or None
@@ -135,7 +143,7 @@ class CircuitBreaker:
         if self.listeners:
             self._tell("before_call", circuit, call_next, request)
         if lease.probe and request.stream:
-            request = attrs.evolve(request, observers=(*request.observers, partial(_confirm, lease)))
+            request = attrs.evolve(request, observers=(*request.observers, partial(confirm, lease)))
         try:  # as `observe` does, but a handler that raises before it awaits must give its lease back too
             response = await call_next(request)
         except BaseException as exc:
@@ -154,14 +162,6 @@ class CircuitBreaker:
                 error.model = request.model or None
                 raise
         return call_next(request)
-
-    def _lease_for(self, request: Request, now: float) -> float:
-        limits = request.extensions
-        limit = limits.get("first_token_timeout") if request.stream else limits.get("attempt_timeout")
-        seconds = self.options.lease if limit is None else limit + _LEASE_MARGIN
-        if request.deadline is None:
-            return seconds
-        return min(seconds, max(0.0, request.deadline - now) + _LEASE_MARGIN)
 
     def _account(self, lease: Lease, outcome: Outcome) -> None:
         verdict = Verdict.SUCCESS if outcome is COMPLETED else self._verdict(outcome)
@@ -222,7 +222,9 @@ class CircuitBreaker:
 
     # Telling ...
 
-    def _moved(self, circuit: Circuit, transition: Transition) -> None:
+    def _moved(self, circuit: KeyCircuit, transition: Transition) -> None:
+        if self._shared is not None:
+            self._shared.moved(circuit, transition)
         old, new, trigger = transition.old, transition.new, str(transition.trigger)
         if old is not new:
             level = logging.WARNING if new in {State.OPEN, State.ISOLATED} else logging.INFO
@@ -239,9 +241,3 @@ class CircuitBreaker:
                 getattr(listener, what)(*args)
             except Exception:
                 _logger.exception("%s of a circuit breaker's listener raised", what)
-
-
-def _confirm(lease: Lease, notice: Notice) -> None:
-    """Observe a streamed probe: its first content on the wire is its success."""
-    if type(notice) is ContentSeen:
-        lease.confirm()

@@ -60,6 +60,11 @@ class Gates:
                 self._evict(key, now)
         return gate
 
+    def snapshot(self) -> dict[Hashable, Gate]:
+        """All there are."""
+        with self._lock:
+            return dict(self._gates)
+
     def _evict(self, newest: Hashable, now: float) -> None:
         for _ in range(_EXAMINED):
             oldest = next(iter(self._gates))

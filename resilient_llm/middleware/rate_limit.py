@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import ErrorCode, LimitExceededError, LLMError, ModelQuotaExceededError
 from resilient_llm.outcome import Outcome, OutcomeKind
 from resilient_llm.policy.buckets import Count, allowance, one_call
+from resilient_llm.policy.leased import leased
 from resilient_llm.policy.quota import Quota
 from resilient_llm.policy.rate_headers import read_limits, tell_limits
 from resilient_llm.policy.rate_limit import STRANGER, Pace, Ticket
@@ -19,6 +21,7 @@ from resilient_llm.validators import non_negative, optional_positive, positive, 
 
 from .call_size import CallSizes, answer_limit
 from .gates import Gate, Gates
+from .shared_limits import SharedLimits
 from .turn import Turn
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from resilient_llm.pipeline import Handler
     from resilient_llm.policy.buckets import Amounts
     from resilient_llm.response import Response
+    from resilient_llm.sharing import State
+
+    from .turn import Obtain
 
 
 def _rng(rng: random.Random | None) -> random.Random:
@@ -84,6 +90,7 @@ class RateLimit:
     clock: Clock = attrs.field(default=SYSTEM_CLOCK, repr=False)
     rng: random.Random = attrs.field(default=None, converter=_rng, repr=False)
     _gates: Gates = attrs.field(init=False, repr=False)
+    _shared: SharedLimits | None = attrs.field(default=None, init=False, repr=False)
     _sizes: CallSizes = attrs.field(factory=CallSizes, init=False, repr=False)
     _quota: Quota = attrs.field(factory=Quota, init=False, repr=False)
 
@@ -91,12 +98,17 @@ class RateLimit:
         """Gates are made as they are needed."""
         object.__setattr__(self, "_gates", Gates(self._pace))
 
+    def share(self, state: State, scope: str) -> None:
+        """Share cool-downs and limits of one's own with all who use the same scope of the state; before any call."""
+        object.__setattr__(self, "_gates", Gates(self._pace))
+        object.__setattr__(self, "_shared", SharedLimits(self._gates, state, scope, self.clock))
+
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Wait for the call's turn, send it, and learn from what comes back."""
         if self._quota.until:
             self._quota.check(request.model, self.clock.monotonic())
         gate = self._gates.find(self.key(request))
-        if gate is None and (self.requests_per_minute or self.tokens_per_minute):
+        if gate is None and self._limits_itself:
             gate = self._gate(request)
         while True:
             ticket = STRANGER if gate is None else await self._admit(gate, request)
@@ -133,6 +145,10 @@ class RateLimit:
 
     # Before the call ...
 
+    @property
+    def _limits_itself(self) -> bool:
+        return bool(self.requests_per_minute or self.tokens_per_minute)
+
     def _gate(self, request: Request) -> Gate:
         return self._gates.get(self.key(request), self.clock.monotonic())
 
@@ -141,16 +157,18 @@ class RateLimit:
             ("requests_per_minute", Count.REQUESTS, self.requests_per_minute),
             ("tokens_per_minute", Count.TOKENS, self.tokens_per_minute),
         )
-        own = [
-            allowance(name, counts, most, self.burst, now)
-            for name, counts, most in limits
-            if most is not None
-        ]
+        make = allowance if self._shared is None else leased
+        own = [make(name, counts, most, self.burst, now) for name, counts, most in limits if most is not None]
         return Pace(own, self.max_cooldown)
 
     async def _admit(self, gate: Gate, request: Request) -> Ticket:
         amounts = await self._amounts(gate, request)
+        obtain: Obtain | None = None
+        if self._shared is not None and self._limits_itself:
+            obtain = partial(self._shared.obtain, gate, self.key(request), amounts)
         if not len(gate.line):
+            if obtain is not None:
+                await obtain()
             entered = gate.pace.enter(amounts, self.clock.monotonic())
             if isinstance(entered, Ticket):
                 return entered
@@ -161,6 +179,7 @@ class RateLimit:
             clock=self.clock,
             uniform=self.rng.uniform,
             patience=self.max_server_delay,
+            obtain=obtain,
         )
         ticket = await turn.come()
         try:
@@ -202,7 +221,10 @@ class RateLimit:
         if answer is not None and tell_limits(answer.headers):
             self._learn(request, ticket, answer.headers)
         if error.code is ErrorCode.MODEL_RATE_LIMITED and error.retryable:
-            self._gate(request).pace.limited(error.retry_after, now)
+            pace = self._gate(request).pace
+            pace.limited(error.retry_after, now)
+            if self._shared is not None:
+                self._shared.cooling(self.key(request), pace.cooling(now))
         elif error.code is ErrorCode.MODEL_QUOTA_EXCEEDED:
             self._quota.spent(error, now + self.max_cooldown)
         gate = self._gates.find(self.key(request))

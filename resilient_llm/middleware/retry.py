@@ -20,12 +20,14 @@ from resilient_llm.response import Outcome, OutcomeKind
 
 from .loading import LoadingModels
 from .retry_loop import Loop
+from .sharing import SharedBudget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
+    from resilient_llm.sharing import State
 
 _OWN_BUDGET: Final = RetryBudget()  # a marker: each Retry without a `budget` gets a bucket of its own
 
@@ -101,6 +103,11 @@ class Retry:
         self.clock = clock
         self.uniform = (rng or random.Random()).uniform  # noqa: S311 - spreads load, guards nothing
         self.loading = LoadingModels(clock)
+
+    def share(self, state: State, scope: str) -> None:
+        """Share the budget with all who use the same scope of the state."""
+        if self.budget is not None:
+            SharedBudget(self.budget, state, scope)
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Call, and call again while the policy, the budget and the deadline allow."""

@@ -10,7 +10,8 @@ The rules of this file:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from resilient_llm.errors import LimitExceededError
 from resilient_llm.events import Waiting
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .gates import Gate
 
 
+Obtain: TypeAlias = Callable[[], Awaitable[None]]
+
 _OTHERS = "the calls before it"
 _COOL_DOWN = "the cool-down after a rate limit"
 
@@ -40,6 +43,7 @@ class Turn:
         clock: Time.
         uniform: Where the spread of the wake-ups comes from.
         patience: Seconds; a longer cool-down is not waited for.
+        obtain: Gets what the call needs from a fleet that shares the limit, as far as it is there.
     """
 
     __slots__ = (
@@ -48,6 +52,7 @@ class Turn:
         "_clock",
         "_deadline",
         "_gate",
+        "_obtain",
         "_patience",
         "_request",
         "_told",
@@ -63,6 +68,7 @@ class Turn:
         clock: Clock,
         uniform: Uniform,
         patience: float,
+        obtain: Obtain | None = None,
     ) -> None:
         self._gate = gate
         self._request = request
@@ -70,6 +76,7 @@ class Turn:
         self._clock = clock
         self._uniform = uniform
         self._patience = patience
+        self._obtain = obtain
         self._told = False
         self._deadline = math.inf if request.deadline is None else request.deadline
         self._by = min(self._deadline, clock.monotonic() + request.extensions.get("max_wait", math.inf))
@@ -94,6 +101,8 @@ class Turn:
                 while held is None or not held.cooling:
                     seconds = math.inf
                     if place.first:
+                        if self._obtain is not None:
+                            await self._obtain()
                         entered = pace.enter(self._amounts, now())
                         if isinstance(entered, Ticket):
                             return entered

@@ -9,14 +9,16 @@ import aiobreaker
 import attrs
 from aiobreaker import CircuitBreakerListener, CircuitBreakerState
 
-from .circuit import Circuit
 from .circuit_options import CircuitOptions
 from .circuit_states import State, Transition
+from .shared_circuit import SharedCircuit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from aiobreaker.state import CircuitBreakerBaseState
+
+    from .circuit import Circuit
 
 STATES = {
     State.CLOSED: CircuitBreakerState.CLOSED,
@@ -28,7 +30,7 @@ STATES = {
 """Our states in its terms, which know none that last until somebody changes them."""
 
 
-class KeyCircuit(Circuit):
+class KeyCircuit(SharedCircuit):
     """The circuit of one key, with the attributes that aiobreaker's listeners read."""
 
     def __init__(
@@ -38,7 +40,7 @@ class KeyCircuit(Circuit):
         *,
         name: str,
         draw: Callable[[], float],
-        on_transition: Callable[[Circuit, Transition], None] | None = None,
+        on_transition: Callable[[KeyCircuit, Transition], None] | None = None,
     ) -> None:
         super().__init__(options, name=name, draw=draw, on_transition=on_transition)
         self.key = key

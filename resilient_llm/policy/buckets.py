@@ -96,6 +96,11 @@ class Bucket:
         self._fill(now)
         self.level = min(self.capacity, self.level - amount)
 
+    def give(self, amount: float, at: float, now: float) -> None:
+        """Give back what was taken at the instant `at`."""
+        del at
+        Bucket.take(self, -amount, now)
+
     def _fill(self, now: float) -> None:
         if now > self.at:
             self.level = min(self.capacity, self.level + (now - self.at) * self.rate)

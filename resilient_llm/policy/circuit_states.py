@@ -41,7 +41,11 @@ class Trigger(StrEnum):
     ISOLATED = "isolated by hand"
     FORCED_CLOSED = "forced closed by hand"
     RESET = "reset by hand"
+    TOLD_OPEN = "opened elsewhere"
+    TOLD_CLOSED = "closed elsewhere"
 
+
+_AUTOMATIC = (State.CLOSED, State.OPEN, State.HALF_OPEN)
 
 _BY_HAND = {
     Trigger.FORCED_OPEN: State.OPEN,
@@ -57,6 +61,8 @@ TRANSITIONS: Mapping[tuple[State, Trigger], State] = {
     (State.HALF_OPEN, Trigger.PROBE_SUCCEEDED): State.CLOSED,
     (State.HALF_OPEN, Trigger.PROBE_FAILED): State.OPEN,
     (State.HALF_OPEN, Trigger.PROBE_RETURNED): State.HALF_OPEN,
+    **{(state, Trigger.TOLD_OPEN): State.OPEN for state in _AUTOMATIC},
+    **{(state, Trigger.TOLD_CLOSED): State.CLOSED for state in _AUTOMATIC},
     **{(state, trigger): target for state in State for trigger, target in _BY_HAND.items()},
 }
 """Every transition there is. Each starts a new generation, also where the state stays the same."""

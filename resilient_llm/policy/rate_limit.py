@@ -22,12 +22,14 @@ import attrs
 
 from .buckets import MINUTE, NOTHING, SOON, Amounts, Bucket, Count, Window, total
 from .cooldown import Cooldown
+from .leased import Leased
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from resilient_llm.models import Usage
 
+    from .fleet import Portions, Wanted
     from .rate_headers import Told
 
 GUESSED_ANSWER: Final = 512.0
@@ -132,6 +134,32 @@ class Pace:
         with self._lock:
             self._queued = total(self._queued, amounts, -1)
 
+    # A limit that a fleet shares ...
+
+    def reach(self, peers: int, now: float, *, alone: bool) -> None:
+        """Go by the fleet, or alone by the part of the limits that so many processes leave."""
+        with self._lock:
+            for bucket in self._leased():
+                bucket.reach(peers, now, alone=alone)
+
+    def wanted(self, amounts: Amounts, now: float) -> list[Wanted]:
+        """What must be leased before a call can enter; nothing if it is there, or not the time to ask."""
+        with self._lock:
+            wanted = [bucket.wanted(amounts[bucket.counts], now) for bucket in self._leased()]
+            return [want for want in wanted if want is not None]
+
+    def leased(self, wanted: Sequence[Wanted], portions: Portions, asked: float, now: float) -> None:
+        """The fleet's answer to what was wanted at the instant `asked`."""
+        with self._lock:
+            buckets = {bucket.name: bucket for bucket in self._leased()}
+            for want, given in zip(wanted, portions.given, strict=False):
+                buckets[want.name].given(given, asked)
+            for want in wanted if not portions.given else ():
+                buckets[want.name].refused(portions.wait, now)
+
+    def _leased(self) -> list[Leased]:
+        return [bucket for bucket in self._own if isinstance(bucket, Leased)]
+
     def _held(self, amounts: Amounts, ahead: Amounts, now: float) -> Held | None:
         if left := self._cooldown.left(now):
             return Held(left, "the cool-down", cooling=True)
@@ -149,7 +177,7 @@ class Pace:
         """Nothing was sent after all: all that was taken is given back."""
         with self._lock:
             for bucket in self._buckets():
-                bucket.take(-ticket.amounts[bucket.counts], now)
+                bucket.give(ticket.amounts[bucket.counts], ticket.at, now)
 
     def refused(self, ticket: Ticket, now: float) -> None:
         """The backend refused the call: it used no tokens of one's own allowance."""
@@ -159,6 +187,10 @@ class Pace:
         """The backend refused a call for a limit; the cool-down begins, or goes on."""
         with self._lock:
             self._cooldown.refused(asked, now)
+
+    def hold(self, seconds: float, now: float) -> None:
+        """Others were refused: the cool-down lasts as long as theirs."""
+        self.limited(seconds, now)
 
     def answered(self, ticket: Ticket, usage: Usage, now: float) -> None:
         """The call was answered, at such a cost; where the backend does not say, what was taken stays taken."""
@@ -196,7 +228,11 @@ class Pace:
         with self._lock:
             for bucket in self._own:
                 if bucket.counts is Count.TOKENS:
-                    bucket.take(tokens - ticket.amounts[Count.TOKENS], now)
+                    unused = ticket.amounts[Count.TOKENS] - tokens
+                    if unused > 0:
+                        bucket.give(unused, ticket.at, now)
+                    else:
+                        bucket.take(-unused, now)
 
     def _buckets(self) -> list[Bucket]:
         return [*self._own, *(bucket for bucket, _ in self._told.values())]

@@ -17,7 +17,7 @@ from resilient_llm.errors import ErrorCode, LLMError
 from resilient_llm.validators import count
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 MAX_BUCKETS = 1024
 
@@ -33,11 +33,17 @@ class RetryBudget:
         capacity: Tokens in a full bucket.
         cost: Tokens for a retry after a transient failure.
         throttle_cost: Tokens for a retry after `MODEL_RATE_LIMITED`.
+
+    Attributes:
+        changed: Told the key and what was spent, or earned if negative, after the lock is released; must not raise.
     """
 
     capacity: int = attrs.field(default=500, validator=count)
     cost: int = attrs.field(default=14, validator=count)
     throttle_cost: int = attrs.field(default=5, validator=count)
+    changed: Callable[[Hashable, int], None] | None = attrs.field(
+        default=None, init=False, repr=False, eq=False
+    )
     _spent: OrderedDict[Hashable, int] = attrs.field(factory=OrderedDict, init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False, eq=False)
 
@@ -56,6 +62,8 @@ class RetryBudget:
             self._spent.move_to_end(key)
             if len(self._spent) > MAX_BUCKETS:
                 self._spent.popitem(last=False)
+        if self.changed is not None:
+            self.changed(key, cost)
         return cost
 
     def deposit(self, key: Hashable, amount: int) -> None:
@@ -64,7 +72,22 @@ class RetryBudget:
             return
         with self._lock:
             spent = self._spent.get(key, 0) - amount
-            if spent > 0:
-                self._spent[key] = spent
-            else:
-                self._spent.pop(key, None)
+            self._set(key, spent)
+        if self.changed is not None:
+            self.changed(key, -amount)
+
+    def told(self, key: Hashable, spent: int) -> None:
+        """Take over what all who share it have spent."""
+        with self._lock:
+            self._set(key, spent)
+
+    def spent(self) -> dict[Hashable, int]:
+        """What is missing, by key."""
+        with self._lock:
+            return dict(self._spent)
+
+    def _set(self, key: Hashable, spent: int) -> None:
+        if spent > 0:
+            self._spent[key] = spent
+        else:
+            self._spent.pop(key, None)

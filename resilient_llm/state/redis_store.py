@@ -1,0 +1,57 @@
+"""Where a `Cache` keeps its answers for all processes of a fleet."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+
+
+class RedisStore:
+    """A `CacheStore` in Redis: `Cache(store=state.cache_store())`. Entries end with their `max_age`.
+
+    What Redis may take is set there (`maxmemory`, `maxmemory-policy`). `Cache` bounds how long a call waits for it.
+
+    Args:
+        connect: Makes the client of an event loop.
+        namespace: What its keys begin with.
+    """
+
+    def __init__(self, connect: Callable[[], Redis], namespace: str) -> None:
+        self._connect = connect
+        self._namespace = namespace
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        """The namespace."""
+        return f"<RedisStore {self._namespace!r}>"
+
+    async def get(self, key: str, /) -> bytes | None:
+        """What is kept under the key."""
+        value = await self._client().get(self._key(key))
+        return value.encode() if isinstance(value, str) else value
+
+    async def set(self, key: str, value: bytes, max_age: float, /) -> None:
+        """Keep the value."""
+        await self._client().set(self._key(key), value, px=max(1, int(max_age * 1000)))
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def _key(self, key: str) -> str:
+        return f"{{{self._namespace}}}:cache:{key}"
+
+    def _client(self) -> Redis:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = self._connect()
+        return client
