@@ -14,6 +14,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+PICTURES = "matplotlib>=3.9"
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
 
@@ -67,7 +68,7 @@ def shared(session: nox.Session) -> None:
 @nox.session
 def bench_overhead(session: nox.Session) -> None:
     """What the stages cost: client CPU against a bare aiohttp call, as ratios; `-- --peers` adds the peers."""
-    session.install("-e", ".")
+    session.install("-e", ".", PICTURES)
     if "--peers" in session.posargs:
         session.install("openai", "litellm", "langchain-openai")
     session.run("python", "benchmarks/overhead.py", *session.posargs)
@@ -76,7 +77,7 @@ def bench_overhead(session: nox.Session) -> None:
 @nox.session
 def verdict(session: nox.Session) -> None:
     """An independent judge, llmock, on our clients and on the SDKs: what they say and read, and every fault it has."""
-    session.install("-e", ".", *_groups("verdict"))
+    session.install("-e", ".", PICTURES, *_groups("verdict"))
     if not session.posargs:
         session.run("pytest", "tests/conformance/test_llmock.py")
     session.run("python", "benchmarks/verdict.py", *session.posargs)
@@ -85,8 +86,29 @@ def verdict(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """The fault matrix over real sockets: what the callers get and what the backends see, peers side by side."""
-    session.install("-e", ".", "openai>=3", "anthropic>=2")
+    session.install("-e", ".[bench]", "anthropic>=2")
     session.run("python", "benchmarks/faults.py", *session.posargs)
+
+
+@nox.session
+def storms(session: nox.Session) -> None:
+    """Load under failure over real sockets, in virtual time: clients, and ours with stages taken away, side by side."""
+    session.install("-e", ".[bench]", "tenacity")
+    session.run("python", "benchmarks/storms.py", *session.posargs)
+
+
+@nox.session
+def fleet(session: nox.Session) -> None:
+    """Ten thousand clients and hours of incidents, simulated with the real policies; the same seed, the same table."""
+    session.install("-e", ".", PICTURES)
+    session.run("python", "benchmarks/fleet.py", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """One page, benchmarks/results/report.html, of whatever results the other sessions have left."""
+    session.install("-e", ".")
+    session.run("python", "benchmarks/report.py", *session.posargs)
 
 
 @nox.session
@@ -108,7 +130,7 @@ TOKEN_PEERS = {
 @nox.session
 def bench_tokens(session: nox.Session) -> None:
     """What pruning keeps and costs, peers side by side in environments of their own; `-- --ours` leaves them out."""
-    session.install("-e", ".")
+    session.install("-e", ".", PICTURES)
     peers = []
     if "--ours" not in session.posargs:
         for name, package in TOKEN_PEERS.items():

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 import adapters
+import results
 from adapters import Place
 from judging import Verdict, judge
 from scenarios import SCENARIOS, Scenario
@@ -27,6 +28,10 @@ from tables import markdown, progress, table
 
 from resilient_llm.testing import FaultServer, echo
 
+NOTE = (
+    "What the caller got (answer, error of the client's own, foreign error, wrong answer, hang) and how many requests "
+    "the backend saw; - where a client has no such thing."
+)
 Rows = Mapping[str, Mapping[str, Verdict]]
 
 
@@ -100,8 +105,9 @@ def why(rows: Rows) -> str:
     )
 
 
-def save(path: Path, rows: Rows, head: Mapping[str, object]) -> None:
-    body = {
+def findings(rows: Rows) -> dict[str, dict[str, dict[str, object]]]:
+    """The matrix for machines."""
+    return {
         scenario: {
             name: {
                 "passed": verdict.passed,
@@ -114,7 +120,6 @@ def save(path: Path, rows: Rows, head: Mapping[str, object]) -> None:
         }
         for scenario, row in rows.items()
     }
-    path.write_text(json.dumps({**head, "scenarios": body}, indent=2) + "\n")
 
 
 def main() -> int:
@@ -143,9 +148,19 @@ def main() -> int:
     print(table(head, body), end="\n\n")
     print(why(rows))
     if options.json:
-        save(options.json, rows, {"seed": options.seed, "versions": told, "missing": missing})
+        found = {"seed": options.seed, "versions": told, "missing": missing, "scenarios": findings(rows)}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
     if options.markdown:
         options.markdown.write_text(markdown(head, body))
+    results.save(
+        "faults",
+        told=told,
+        tables=[results.Table(title="What each client makes of each fault", head=head, rows=body, note=NOTE)],
+        data={"clients": list(told), "rows": findings(rows)},
+        options=vars(options),
+        configurations={adapter.NAME: (adapter.__doc__ or "").strip() for adapter in clients},
+        missing=missing,
+    )
     failed = [
         scenario
         for scenario, row in rows.items()

@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from results import Table, save
 from tables import progress, table
 from token_conversations import PROPERTIES, Judge, conversation, summary
 
@@ -267,8 +268,8 @@ def shown(value: float | str | None) -> str:
     return f"{value * 1e3:,.0f}" if value >= 0.1 else f"{value * 1e3:.2g}"
 
 
-def report(results: dict[str, dict], own: dict[str, float], sizes: list[int]) -> bool:
-    """Print the tables; True if all of our own bounds are kept and nothing of ours failed."""
+def tables(results: dict[str, dict], sizes: list[int]) -> list[Table]:
+    """What is kept, and how long it takes."""
     head = ["%", *PROPERTIES, "all six", "share of best", "worst", "cases", "infeasible: refused"]
     rows = [
         [
@@ -281,8 +282,8 @@ def report(results: dict[str, dict], own: dict[str, float], sizes: list[int]) ->
         ]
         for name, told in results.items()
     ]
-    print("\nWhat is kept (cases of 40 messages; share: median and least; worst: tokens / budget)")
-    print(table(head, rows))
+    note = f"Cases of {CASE} messages; share: median and least; worst: tokens / budget."
+    kept = Table(title="What is kept", head=head, rows=rows, note=note)
     head = ["ms", *(f"{size:,}: 90 % | 25 %" for size in sizes), "growth"]
     rows = [
         [
@@ -295,8 +296,14 @@ def report(results: dict[str, dict], own: dict[str, float], sizes: list[int]) ->
         ]
         for name, told in results.items()
     ]
-    print("\nHow long it takes (CPU)")
-    print(table(head, rows))
+    return [kept, Table(title="How long it takes (CPU)", head=head, rows=rows)]
+
+
+def report(results: dict[str, dict], own: dict[str, float], sizes: list[int]) -> bool:
+    """Print the tables; True if all of our own bounds are kept and nothing of ours failed."""
+    for one in tables(results, sizes):
+        print(f"\n{one.title} {one.note}".rstrip())
+        print(table(one.head, one.rows))
     print(f"\n{OURS}, 10,000 messages of {own['tokens']:,} tokens")
     best = results[OURS]["kept"]
     kept = best["all six"] == 100 and round(best["share, least"], 9) == 1.0
@@ -312,6 +319,20 @@ def report(results: dict[str, dict], own: dict[str, float], sizes: list[int]) ->
     return kept
 
 
+def own_table(own: dict[str, float]) -> Table:
+    """Our own figures, and whether the bounds are kept."""
+    rows = []
+    for name, value in own.items():
+        if name in BOUNDS:
+            told = f"{value:.3f} s" if BOUNDS[name] > 0.1 else f"{value:.3%}"
+            bound = f"{BOUNDS[name]} s" if BOUNDS[name] > 0.1 else f"{BOUNDS[name]:.1%}"
+            rows.append([name, told, f"{'kept' if value <= BOUNDS[name] else 'MISSED'}: {bound}"])
+        elif name != "tokens":
+            rows.append([name, f"{value * 1e3:.0f} ms", ""])
+    title = f"{OURS}: 10,000 messages of {own['tokens']:,} tokens"
+    return Table(title=title, head=["what", "measured", "bound"], rows=rows)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -325,7 +346,7 @@ def main() -> int:
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     peers = {} if options.ours else dict(peer.split("=", 1) for peer in options.peer)
-    results, versions = {}, {"Python": platform.python_version()}
+    results, missing, versions = {}, {}, {"Python": platform.python_version()}
     with tempfile.TemporaryDirectory() as cache:
         fill_cache(cache)
         os.environ["TIKTOKEN_CACHE_DIR"] = cache
@@ -345,13 +366,22 @@ def main() -> int:
                 }
             except GaveUpError as gave_up:
                 progress("")
-                print(f"{name}: skipped, its worker {gave_up}")
+                missing[name] = f"its worker {gave_up}"
+                print(f"{name}: skipped, {missing[name]}")
             finally:
                 worker.stop()
         own = own_figures(judge)
     progress("")
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     kept = report(results, own, sizes)
+    save(
+        "bench_tokens",
+        told=versions,
+        tables=[*tables(results, sizes), own_table(own)],
+        data={"peers": results, "own": own, "sizes": sizes},
+        options={"seeds": options.seeds, "patience": options.patience},
+        missing=missing,
+    )
     if options.json:
         options.json.write_text(json.dumps({"versions": versions, "peers": results, "own": own}, indent=2))
     return 0 if kept else 1

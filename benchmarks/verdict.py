@@ -22,6 +22,7 @@ from types import ModuleType
 
 import adapters
 import attrs
+import results
 from adapters import Got, Place, Question
 from judging import decoded, one
 from llmock.pytest_plugin import LLMock
@@ -29,6 +30,7 @@ from llmock.testing import LLMockServer
 from tables import markdown, progress, table
 
 PATIENCE = 20.0
+NOTE = "What the caller got, how many requests llmock saw, and what it complains of; strict: a warning fails."
 WEATHER = {
     "type": "function",
     "function": {
@@ -161,10 +163,10 @@ def play(fault: Fault, question: Question, adapter: ModuleType, server: LLMockSe
         mock.reply(REPLY, times=None)
     fault.arrange(mock)
     place = Place(urls=(mock.base_url(adapter.DIALECT),), seed=seed, model=adapter.MODEL)
-    results = asyncio.run(ask(adapter, place, question, fault.calls))
+    asked = asyncio.run(ask(adapter, place, question, fault.calls))
     verdict = mock.verdict()
     outcomes = [
-        outcome if right(outcome, value, fault, question) else f"{outcome}!" for outcome, value in results
+        outcome if right(outcome, value, fault, question) else f"{outcome}!" for outcome, value in asked
     ]
     findings = tuple(finding.code for finding in verdict.findings)
     bad = findings or any(outcome.endswith("!") for outcome in outcomes)
@@ -226,10 +228,17 @@ def main() -> int:
     print(table(head, body))
     if options.markdown:
         options.markdown.write_text(markdown(head, body))
+    cells = {name: {client: attrs.asdict(cell) for client, cell in row.items()} for name, row in rows.items()}
+    results.save(
+        "verdict",
+        told={**told, "judge": f"llmock {importlib.metadata.version('llmock')}"},
+        tables=[results.Table(title="What llmock says", head=head, rows=body, note=NOTE)],
+        data={"clients": list(told), "rows": cells},
+        options=vars(options),
+        configurations={adapter.NAME: (adapter.__doc__ or "").strip() for adapter in clients},
+        missing=missing,
+    )
     if options.json:
-        cells = {
-            name: {client: attrs.asdict(cell) for client, cell in row.items()} for name, row in rows.items()
-        }
         options.json.write_text(
             json.dumps({"seed": options.seed, "versions": told, "faults": cells}, indent=2) + "\n"
         )
