@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, Unpack, overload
 
 from resilient_llm.composition import role_of
+from resilient_llm.middleware import CircuitBreaker
 from resilient_llm.presets import standard_stack
 
 from .guarded import Guard, guarded_async, guarded_async_items, guarded_blocking, guarded_blocking_items
@@ -113,12 +114,20 @@ def resilient(
         if guarded in BLOCKING and (limits := options.keys() & LIMITS):
             msg = f"{min(limits)} cannot interrupt {called}, which is not async: give its client a time limit"
             raise TypeError(msg)
-        stack = standard_stack(backend=called, **options) if middleware is None else middleware
+        stack = _standard(called, options) if middleware is None else middleware
         decorated = guarded(Guard(function, stack, name=called, model=model, observers=tuple(observers)))
         setattr(decorated, MARK, True)
         return decorated
 
     return decorate if function is None else decorate(function)
+
+
+def _standard(name: str, options: StackOptions) -> Sequence[Middleware]:
+    stack = standard_stack(backend=name, **options)
+    for stage in stack:
+        if isinstance(stage, CircuitBreaker) and "breaker" not in options:
+            stage.name = name  # which says more than the model's, or none
+    return stack
 
 
 def _check_options(middleware: Sequence[Middleware] | None, options: StackOptions) -> None:

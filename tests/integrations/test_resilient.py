@@ -287,13 +287,13 @@ def test_each_function_has_a_circuit_of_its_own_shared_by_its_callers() -> None:
     """One decorator for two functions: what one suffers does not concern the other."""
     decorate = rl.resilient(clock=FakeClock(), max_retries=0)
     ill, well = Script(BUSY), Script("Hi")
-    first, second = decorate(ill), decorate(well)
+    first, second = decorate(ill.__call__), decorate(well)
 
     async def main() -> None:
         for _ in range(5):
             with pytest.raises(rl.ModelOverloadedError):
                 await first()
-        with pytest.raises(rl.CircuitOpenError) as caught:
+        with pytest.raises(rl.CircuitOpenError, match="circuit '__call__' is open") as caught:
             await first()
         assert isinstance(caught.value.__cause__, rl.ModelOverloadedError)
         assert await second() == "Hi"
