@@ -154,6 +154,6 @@ def _kind(function: Any) -> Callable[[Guard], Callable[..., Any]]:
         return guarded_async_items
     if inspect.isgeneratorfunction(called):
         return guarded_blocking_items
-    if inspect.iscoroutinefunction(inspect.unwrap(called)):
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inspect.unwrap(called)):
         return guarded_async
     return guarded_blocking

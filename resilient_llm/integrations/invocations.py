@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.body import ResponseInfo
@@ -11,7 +12,7 @@ from resilient_llm.commit import commit, whole
 from resilient_llm.events import CONTENT_SEEN, Finish, Result
 
 from .caller_thread import Errand
-from .own_errors import Judging
+from .own_errors import Judging, OwnError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -100,7 +101,13 @@ class Blocking(Invocation):
     async def __call__(self, request: Request) -> Response:
         """Have it called."""
         args, kwargs = self.arguments.sent(request)
-        return self.whole(await self.errand(partial(self.function, *args, **kwargs)), request)
+        value = await self.errand(partial(self.function, *args, **kwargs))
+        if isawaitable(value):
+            if iscoroutine(value):
+                value.close()
+            msg = f"{self.name} returned an awaitable, whose failures nobody would see: decorate an async def"
+            raise OwnError(TypeError(msg), self.name)
+        return self.whole(value, request)
 
     def errand(self, what: Callable[[], Any]) -> Awaitable[Any]:
         """Have the thread do something."""

@@ -12,6 +12,7 @@ import pickle
 import random
 import traceback
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import attrs
 import httpx
@@ -132,7 +133,7 @@ def test_what_wraps_an_async_function_is_one() -> None:
         async def __call__(self, word: str) -> str:
             return word
 
-    for function in (checked, functools.partial(ask), Asker()):
+    for function in (checked, functools.partial(ask), Asker(), AsyncMock(return_value="Hi")):
         decorated: Any = rl.resilient(function)
         assert inspect.iscoroutinefunction(decorated)
         assert run_virtual(decorated("Hi")) == "Hi"

@@ -124,6 +124,14 @@ def _calling(function: Any) -> Any:
     return call
 
 
+def test_an_awaitable_is_no_result() -> None:
+    """A function that hides that it is async is not taken for a success: the error says what to decorate."""
+    hidden = Script(lambda: asyncio.sleep(0))
+    with pytest.raises(TypeError, match="Script returned an awaitable"):
+        guard(hidden)()
+    assert len(hidden.threads) == 1
+
+
 def test_many_threads_share_a_functions_limits() -> None:
     """At most two at a time, whoever calls."""
     running: list[int] = []
