@@ -609,6 +609,43 @@ def test_a_stream_that_nobody_begins_calls_nothing() -> None:
     assert not calls
 
 
+def test_calls_and_streams_cancelled_at_random_leave_nothing() -> None:
+    """No task, no open generator, no permit: all who come after are served."""
+    draws = random.Random(3)
+    left: list[str] = []
+    begun: list[int] = []
+
+    async def ask() -> None:
+        await asyncio.sleep(draws.random())
+        if draws.random() < 0.1:
+            raise MineError
+
+    async def stream() -> AsyncIterator[int]:
+        begun.append(1)
+        try:
+            for number in range(5):
+                await asyncio.sleep(draws.random())
+                yield number
+        finally:
+            await asyncio.sleep(0)
+            left.append("closed")
+
+    call, items = guard(ask, concurrency=20), guard(stream, concurrency=20)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(draws.choice([call, lambda: read(items(), [])])()) for _ in range(300)]
+        for task in tasks:
+            if draws.random() < 0.5:
+                asyncio.get_running_loop().call_later(20 * draws.random(), task.cancel)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert len(left) == len(begun) > 50
+        async with asyncio.timeout(10):  # 20 at a time, each at most 5 s: all permits are back
+            await asyncio.gather(*(read(items(), []) for _ in range(20)))
+
+    run_virtual(main())
+
+
 # Other stacks inside ...
 
 
