@@ -142,7 +142,11 @@ class Doctor:
             return
         self.speed.listing = SYSTEM_CLOCK.monotonic() - began
         yield await _kind(llm.transport, len(models))
-        yield _model(settings.llm_model, models)
+        yield (
+            _here(models[0])
+            if settings.offline_mode or settings.llm_provider == "offline"
+            else _model(settings.llm_model, models)
+        )
 
     async def _answer(self, llm: AsyncClient, _settings: Settings) -> AsyncIterator[Finding]:
         """Does it answer?"""
@@ -202,6 +206,11 @@ def _model(named: str, models: Sequence[ModelInfo]) -> Finding:
     return Finding(
         "model", "ok", f"none is named; {chosen.id}{_window(chosen)} is {'loaded' if loaded else 'there'}"
     )
+
+
+def _here(model: ModelInfo) -> Finding:
+    """The model of the offline backend, which has one, whatever name is asked for."""
+    return Finding("model", "ok", f"{model.id} is there{'' if model.loaded else '; the first call loads it'}")
 
 
 def _window(model: ModelInfo) -> str:

@@ -11,6 +11,7 @@ that loading finds it in memory.
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any, Final
@@ -146,8 +147,7 @@ class GGUFEngine:
         params.fit_params = params.warmup = params.ui = False  # each would prolong the loading
         params.verbosity = -1
         params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [self._key]
-        if file.threads:
-            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = file.threads
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = file.threads or _half_the_cores()
         return params
 
     def _ask(self, path: str, body: object = None) -> dict[str, Any]:
@@ -172,3 +172,10 @@ class GGUFEngine:
         if answer.status != 200:
             raise BackendFailure(answer.status, {}, content)
         return load_object(content)
+
+
+def _half_the_cores() -> int:
+    """Of those that this process may use; llama.cpp's threads wait in loops, and starve when others need a core."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cores // 2)

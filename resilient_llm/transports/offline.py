@@ -47,7 +47,7 @@ class OfflineTransport:
         model_path: A GGUF file (extra `gguf`) or a directory in Hugging Face's layout (extra `hf`). Nothing is
             downloaded. Default: no model.
         context_length: The window in tokens. Default: 8192 for a GGUF file, else the model's own.
-        threads: How many threads compute a GGUF model. Default: as many as there are cores.
+        threads: How many threads compute a GGUF model. Default: half of the cores.
         name: The backend's name in results, errors and logs.
         options: Options of other backends (`base_url`, `api_key`, ...); accepted and ignored, so that going
             offline takes a single change.

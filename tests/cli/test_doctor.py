@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import sys
 import threading
 
 import pytest
@@ -140,6 +141,25 @@ def test_wrong_settings(call, place) -> None:
     (place / "resilient-llm.toml").write_text('llm_provider = "openai-compatible"\n')
     done = call("doctor")
     assert (done.code, done.out.splitlines()[1][:17]) == (1, "wrong    backend ")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_model_file_is_looked_for(call, tmp_path, monkeypatch, there) -> None:
+    """By whatever name it is asked for; if it is not there, that is the finding, with the path and what to do."""
+    path = tmp_path / "river.gguf"
+    if there:
+        path.write_bytes(b"GGUF")
+        monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.setenv("RESILIENT_LLM_OFFLINE_MODEL_PATH", str(path))
+    monkeypatch.setenv("RESILIENT_LLM_MODEL", "another")
+    ran = call("doctor", "--json", "--backend", "offline")
+    assert ran.code == 1
+    findings = {entry["check"]: entry for entry in json.loads(ran.out)["checks"]}
+    if there:
+        assert findings["model"]["state"] == "ok"
+        assert 'pip install "resilient-llm[gguf]"' in findings["answer"]["next_step"]
+    else:
+        assert "river.gguf" in findings["server"]["finding"]
 
 
 def test_offline_is_well(call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from http.client import HTTPException
 from types import SimpleNamespace
@@ -213,11 +214,16 @@ def test_an_answer_is_gone_on_with_if_the_template_does(engine, binding, prompt,
             events_of(engine, request)
 
 
-def test_options_reach_the_engine(binding, file):
-    """Window and threads; without them the window is bounded, and the threads are llama.cpp's choice."""
+def test_options_reach_the_engine(binding, file, monkeypatch):
+    """Window and threads; without them the window is bounded, and some cores are left for others."""
     assert file.load().window == 512
     assert binding.params.n_ctx == 8192
-    assert not vars(binding.params.cpuparams)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    file.load()
+    assert binding.params.cpuparams.n_threads == binding.params.cpuparams_batch.n_threads == 4
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(1))
+    file.load()
+    assert binding.params.cpuparams.n_threads == 1
     ModelFile(file.path, 128, 2).load()
     assert (binding.params.n_ctx, binding.params.cpuparams.n_threads) == (128, 2)
 
