@@ -11,6 +11,8 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
@@ -46,6 +48,18 @@ def shared(file: ModelFile) -> SharedModel:
         return model
 
 
+def _after_fork() -> None:
+    """In a forked child no thread goes on, those of native code included: models are loaded anew there."""
+    global _sharing  # noqa: PLW0603 - whoever held it is not there any more
+    _sharing = threading.Lock()
+    for model in list(_shared.values()):
+        model.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class SharedModel:
     """A model that is loaded at its first use, and its calls, first come, first served.
 
@@ -55,8 +69,15 @@ class SharedModel:
 
     def __init__(self, load: Callable[[], Engine]) -> None:
         self._load = load
-        self._loading = threading.Lock()
         self._engine: Engine | None = None
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """As if nothing had been loaded or asked. An engine is never freed: it might wait for lost threads."""
+        if self._engine is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
+        self._engine = None
+        self._loading = threading.Lock()
         self._calls: deque[Call] = deque()
         self._lock = threading.Lock()
         self._working = False

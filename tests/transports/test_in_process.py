@@ -296,6 +296,19 @@ def _refused(_):
     raise RuntimeError(msg)
 
 
+async def test_a_forked_child_loads_anew(gated, loads):
+    """What waits in the parent is not for the child, and the parent's engine is neither used nor freed there."""
+    backend = transport()
+    response = asyncio.ensure_future(backend(ask()))
+    await until(lambda: gated.asked)
+    loads[:] = [FakeEngine(["child"])]
+    in_process._after_fork()
+    assert (await (await backend(ask())).completion()).text == "child"
+    let_out(gated, 3)
+    await response
+    assert loads.count == 2
+
+
 def test_the_same_file_is_the_same_model(tmp_path):
     """As long as somebody has it."""
     file = ModelFile(tmp_path / "m.gguf")
