@@ -54,6 +54,7 @@ MARKS = {
     "FAIL": "bad",
     "MISSED": "bad",
     "never": "bad",
+    "not": "bad",
     "cannot": "dim",
     "-": "dim",
 }

@@ -27,7 +27,7 @@ def storms(result: dict[str, Any]) -> Iterator[Picture]:
     runs = {name: rates[middle] for name, rates in data["runs"].items() if middle in rates}
     if not runs:
         return
-    share = f"{100 * float(middle):.0f} % of the capacity"
+    share = f"{100 * float(middle):.0f}\N{NO-BREAK SPACE}% of the capacity"
     yield _success(runs, share)
     for number, (name, found) in enumerate(runs.items()):
         yield _course(f"{1 + number}-course", name, found, data, share)

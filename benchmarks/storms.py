@@ -125,6 +125,7 @@ async def lane(ask: object, come: Sequence[float], began: float) -> list[Call]:
 
 async def storm(incident: Incident, policies: Sequence[Policy], rate: float, seed: int) -> dict[str, dict]:
     """All clients in one storm, each with backends of its own; what came of each."""
+    random.seed(f"{seed} {incident.name} {rate}")  # where clients take chances that they let nobody give them
     come, now = arrivals(rate * CAPACITY, seed), asyncio.get_running_loop().time
     async with contextlib.AsyncExitStack() as stack:
         places = [await stack.enter_async_context(Place(incident)) for _ in policies]
