@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resilient_llm.pipeline import Middleware
     from resilient_llm.stages import StackOptions
 
-    from .httpx_family import Exceptions, HTTPRequest, HTTPResponse
+    from .httpx_family import Exceptions, HTTPRequest
 
 
 class ClientTransports:
@@ -26,9 +26,9 @@ class ClientTransports:
     def __init__(self, client: Any) -> None:
         self.client = client
 
-    async def handle_async_request(self, request: HTTPRequest) -> HTTPResponse:
-        """Send by the one that the client would send by."""
-        return await self.client._transport_for_url(request.url).handle_async_request(request)  # noqa: SLF001
+    def transport_for(self, request: HTTPRequest) -> Any:
+        """The one that the client would send by."""
+        return self.client._transport_for_url(request.url)  # noqa: SLF001
 
     async def __aenter__(self) -> None:
         """Open the client."""

@@ -11,6 +11,7 @@ from resilient_llm.pipeline import Pipeline
 from .client_stack import Pipelines, client_stack
 from .http_backend import HTTPBackend, call_of, request_of
 from .httpx_family import Exceptions, HttpxExceptions, HttpxReceived, family_of
+from .httpx_sender import HttpxSender
 from .observed_body import WireInfo
 from .refusals import refusal_of, signed
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from resilient_llm.stages import StackOptions
 
     from .httpx_family import Family, HTTPRequest, HTTPResponse
-    from .observed_body import Received
 
     Base: TypeAlias = Any
 else:
@@ -45,7 +45,8 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
     generator are sent once. Each host has a standard stack of its own, with circuits and limits for each model.
 
     Args:
-        transport: What sends in the end; default: the library's own `AsyncHTTPTransport()`. It is closed with this one.
+        transport: What sends in the end; closed with this one. Default: the library's own `AsyncHTTPTransport()`. Where
+            it is that one, without proxy and HTTP/2, aiohttp sends in its place, with its certificates.
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         name: The backend's name for errors.
         exceptions: What is raised for answers that do not come; default: the library's own exceptions.
@@ -65,8 +66,9 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         **options: Unpack[StackOptions],
     ) -> None:
         self.transport = transport
+        self._sender = HttpxSender(getattr(transport, "transport_for", self._choose))
         self._exceptions = exceptions or HttpxExceptions()
-        self._backend = HTTPBackend(self._send, name)
+        self._backend = HTTPBackend(self._sender.send, name)
         self._pipelines = Pipelines(
             lambda: Pipeline(client_stack(middleware, options, backend=name), self._backend),
             shared=middleware is not None,
@@ -106,6 +108,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         try:
             await self._pipelines.aclose()
         finally:
+            await self._sender.aclose()
             if self.transport is not None:
                 await self.transport.aclose()
 
@@ -124,14 +127,10 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         """Close it."""
         await self.aclose()
 
-    async def _send(self, call: HTTPCall, edited: bytes | None) -> Received:
-        request = call.original
-        family = family_of(request)
+    def _choose(self, request: HTTPRequest) -> Any:
         if self.transport is None:
-            self.transport = family.module.AsyncHTTPTransport()
-        if edited is not None:
-            request = _with_body(family, request, edited)
-        return HttpxReceived(await self.transport.handle_async_request(request), family)
+            self.transport = family_of(request).module.AsyncHTTPTransport()
+        return self.transport
 
     def _judged(self, exc: LLMError | BackendFailure) -> LLMError:
         if isinstance(exc, LLMError):
@@ -180,12 +179,4 @@ def _asked(request: HTTPRequest, family: Family) -> Request:
         b"".join(request.stream) if plain else None,
         original=request,
         read_timeout=timeout.get("read"),
-    )
-
-
-def _with_body(family: Family, request: HTTPRequest, content: bytes) -> HTTPRequest:
-    headers = request.headers.copy()
-    headers.pop("content-length", None)
-    return family.module.Request(
-        request.method, request.url, headers=headers, content=content, extensions=request.extensions
     )

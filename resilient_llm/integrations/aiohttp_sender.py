@@ -1,0 +1,197 @@
+"""Sends what an untouched transport of httpx or httpx2 would have sent, by aiohttp, in a fraction of its time.
+
+Untouched is a library's own transport to the address itself: no proxy, no HTTP/2, no socket of one's own, nothing
+that somebody patched (test libraries, instrumentation). Its certificates, socket options and limits are taken over.
+"""
+
+from __future__ import annotations
+
+import socket
+from functools import lru_cache
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from resilient_llm.transports.sessions import Sessions
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+    from resilient_llm.http_call import HTTPCall
+    from resilient_llm.transports.sessions import Pool
+
+    from .httpx_family import Family
+
+KEEPALIVE_SECONDS: Final = 5.0
+UNLIMITED: Final = 1 << 31
+NOT_ADDED: Final = ("accept", "accept-encoding", "content-type", "user-agent")
+"""Headers that aiohttp would add."""
+
+
+def is_untouched(transport: Any, family: Family) -> bool:
+    """May aiohttp send in place of this transport?"""
+    kind = family.module.AsyncHTTPTransport
+    if type(transport) is not kind or not _is_own(kind, "handle_async_request"):
+        return False
+    pool = transport._pool  # noqa: SLF001 - it has no public side
+    own = vars(pool)
+    return (
+        type(pool).__name__ == "AsyncConnectionPool"
+        and _is_own(type(pool), "handle_async_request")
+        and type(own["_network_backend"]).__name__ == "AutoBackend"
+        and (own["_http1"], own["_http2"], own["_retries"]) == (True, False, 0)
+        and own["_uds"] is own["_local_address"] is None
+    )
+
+
+def _is_own(kind: type, name: str) -> bool:
+    function = vars(kind).get(name)
+    return (
+        isinstance(function, FunctionType)
+        and function.__module__ == kind.__module__
+        and not hasattr(function, "__wrapped__")
+    )
+
+
+class AiohttpReceived:
+    """An answer that aiohttp is receiving."""
+
+    broken: tuple[type[Exception], ...] = (aiohttp.ClientError,)
+
+    def __init__(self, response: aiohttp.ClientResponse, pool: Pool) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        if "content-encoding" in response.headers:
+            self.headers = CIMultiDict(response.headers)
+            for name in ("content-encoding", "content-length", "transfer-encoding"):
+                self.headers.pop(name, None)
+        self._response = response
+        self._content = response.content
+        self._pool = pool
+        pool.streams.add(response)
+
+    async def read(self) -> bytes:
+        """The next read; what had come before the connection broke, before the error that broke it."""
+        try:
+            return await self._content.readany()
+        except aiohttp.ClientError:
+            left = self._content._read_nowait(-1)  # noqa: SLF001 - the public one raises the error again
+            if left:
+                return left
+            raise
+
+    def close(self, *, complete: bool) -> asyncio.Task[None] | None:
+        """At once: for reuse if the answer is complete, else dropped."""
+        self._pool.streams.discard(self._response)
+        if complete:
+            self._pool.drains.take(self._response)
+        else:
+            self._response.close()
+        return None
+
+
+class AiohttpSender:
+    """Sends in place of one transport, in pools of its own: one for each event loop.
+
+    Args:
+        transport: An untouched transport, which is not used.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._sessions = _Sessions(transport._pool)  # noqa: SLF001 - it has no public side
+
+    async def send(self, call: HTTPCall, edited: bytes | None) -> AiohttpReceived:
+        """Send a call as it came, or with another body.
+
+        Raises:
+            aiohttp.ClientError: What went wrong on the way.
+        """
+        request = call.original
+        headers = CIMultiDict(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
+        )
+        if edited is not None:
+            headers.popall("content-length", None)
+        coding = headers.get("accept-encoding")
+        if coding is not None:
+            headers["accept-encoding"] = _supported(coding)
+        url = URL(call.url, encoded=True)
+        if url.raw_user is not None:
+            url = url.with_user(None)
+        timeout = request.extensions.get("timeout") or {}
+        pool = self._sessions.known() or await self._sessions.pool()
+        if (drained := pool.drains.next()) is not None:
+            await drained
+        options: dict[str, Any] = {
+            "data": (call.body if edited is None else edited) or None,
+            "headers": headers,
+            "timeout": _timeout(timeout.get("connect"), timeout.get("pool")),
+            "skip_auto_headers": NOT_ADDED,
+            "allow_redirects": False,
+        }
+        try:
+            response = await pool.session.request(call.method, url, **options)
+        except aiohttp.ClientOSError as exc:
+            if not isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
+                raise
+            # the pooled connection was found closed before a byte was written
+            response = await pool.session.request(call.method, url, **options)
+        return AiohttpReceived(response, pool)
+
+    async def aclose(self) -> None:
+        """Close the running loop's pool."""
+        await self._sessions.aclose()
+
+
+class _Sessions(Sessions):
+    """Sessions that connect as a pool of httpcore would."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__()
+        self._pool = pool
+
+    def _make_connector(self) -> aiohttp.BaseConnector:
+        own = vars(self._pool)
+        limit, expiry = own["_max_connections"], own["_keepalive_expiry"]
+        more: dict[str, Any] = {"ssl": own["_ssl_context"]} if own["_ssl_context"] is not None else {}
+        if own["_socket_options"]:
+            more["socket_factory"] = _sockets(list(own["_socket_options"]))
+        return aiohttp.TCPConnector(
+            limit=limit if limit < UNLIMITED else 0,
+            keepalive_timeout=KEEPALIVE_SECONDS if expiry is None else expiry,
+            **more,
+        )
+
+
+def _sockets(options: list[Any]) -> Any:
+    def make(address: Any) -> socket.socket:
+        family, kind, proto, *_ = address
+        made = socket.socket(family, kind, proto)
+        for option in options:
+            made.setsockopt(*option)
+        return made
+
+    return make
+
+
+@lru_cache(64)
+def _timeout(connect: float | None, pool: float | None) -> aiohttp.ClientTimeout:
+    both = None if connect is None or pool is None else connect + pool
+    return aiohttp.ClientTimeout(total=None, connect=both, sock_connect=connect)
+
+
+@lru_cache(64)
+def _supported(codings: str) -> str:
+    """What can be decompressed, of what the client would have."""
+    from aiohttp import compression_utils  # noqa: PLC0415 - it says so itself
+
+    missing = {
+        name
+        for name, flag in (("br", "HAS_BROTLI"), ("zstd", "HAS_ZSTD"))
+        if not getattr(compression_utils, flag, False)
+    }
+    return ", ".join(part for part in codings.split(", ") if part not in missing)

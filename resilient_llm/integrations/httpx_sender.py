@@ -1,0 +1,55 @@
+"""What sends in the end for httpx and httpx2: a client's transports, or aiohttp where nobody would notice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .aiohttp_sender import AiohttpSender, is_untouched
+from .httpx_family import HttpxReceived, family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_llm.http_call import HTTPCall
+
+    from .httpx_family import Family, HTTPRequest
+    from .observed_body import Received
+
+
+class HttpxSender:
+    """Sends by the transport that is chosen for a request.
+
+    Args:
+        choose: Chooses it.
+    """
+
+    def __init__(self, choose: Callable[[HTTPRequest], Any]) -> None:
+        self._choose = choose
+        self._stand_ins: dict[int, AiohttpSender] = {}
+
+    async def send(self, call: HTTPCall, edited: bytes | None) -> Received:
+        """Send a call as it came, or with another body; bodies that are no plain bytes by the transport itself."""
+        request = call.original
+        family = family_of(request)
+        transport = self._choose(request)
+        if call.body is not None and is_untouched(transport, family):
+            stand_in = self._stand_ins.get(id(transport))
+            if stand_in is None:
+                stand_in = self._stand_ins[id(transport)] = AiohttpSender(transport)
+            return await stand_in.send(call, edited)
+        if edited is not None:
+            request = _with_body(family, request, edited)
+        return HttpxReceived(await transport.handle_async_request(request), family)
+
+    async def aclose(self) -> None:
+        """Close what stood in for transports; these are closed by whoever made them."""
+        await asyncio.gather(*(stand_in.aclose() for stand_in in self._stand_ins.values()))
+
+
+def _with_body(family: Family, request: HTTPRequest, content: bytes) -> HTTPRequest:
+    headers = request.headers.copy()
+    headers.pop("content-length", None)
+    return family.module.Request(
+        request.method, request.url, headers=headers, content=content, extensions=request.extensions
+    )
