@@ -25,6 +25,8 @@ OTHER = {
     "llm_timeout": ("2.5", 2.5),
     "offline_mode": ("true", True),
     "offline_provider.model_path": ("m.gguf", "m.gguf"),
+    "redis_url": ("redis://box/1", "redis://box/1"),
+    "redis_namespace": ("mine", "mine"),
 }
 """For each key a value other than the default: as a variable has it, and as it is."""
 
@@ -72,6 +74,8 @@ def test_the_defaults() -> None:
         llm_timeout=60.0,
         offline_mode=False,
         offline_model_path="",
+        redis_url="",
+        redis_namespace="resilient-llm",
     )
 
 
@@ -454,3 +458,18 @@ async def serve():
     yield start
     for server in servers:
         await server.stop()
+
+
+def test_a_redis_is_shared_by_the_client_and_its_password_is_not_shown() -> None:
+    """The state comes from the settings, unless there is another one; messages and representations keep quiet."""
+    settings = rl.Settings(redis_url="redis://user:secret@box", redis_namespace="mine")
+    assert "secret" not in repr(settings)
+    options = client_options(settings, {"llm_provider": "offline"})
+    assert repr(options["state"]) == "<RedisState 'mine'>"
+    own = rl.MemoryState()
+    assert client_options(settings, {"llm_provider": "offline", "state": own})["state"] is own
+    assert "state" not in client_options({}, {"llm_provider": "offline"})
+    for wrong in ({"redis_url": "user:secret@box"}, {"redis_namespace": ""}, {"redis_namespace": "a{b"}):
+        with pytest.raises(rl.SettingsError, match="must be a") as caught:
+            rl.Settings.load(**wrong)
+        assert "secret" not in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.presets import create_transport
+from resilient_llm.state.redis import RedisState
 
 from .errors import SettingsError
 from .load import load_settings
@@ -46,6 +47,8 @@ def client_options(source: Source | None, overrides: Mapping[str, object]) -> di
     options["model"] = settings.llm_model
     if options.get("middleware") is None:  # a stack of one's own has limits of its own
         options.setdefault("first_token_timeout", settings.llm_timeout)
+        if settings.redis_url and "state" not in options:
+            options["state"] = RedisState(settings.redis_url, settings.redis_namespace)
     if options.get("transport") is None:
         connection = {name: options.pop(name, None) for name in CONNECTION}
         options["transport"] = transport_for(settings, connection)

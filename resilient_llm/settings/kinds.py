@@ -74,6 +74,20 @@ def _address(value: object) -> str:
     return url
 
 
+def _redis(value: object) -> str:
+    url = _text(value).strip()
+    if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError
+    return url
+
+
+def _namespace(value: object) -> str:
+    name = _text(value).strip()
+    if not name or {"{", "}"} & {*name}:
+        raise ValueError
+    return name
+
+
 def _path(value: object) -> str:
     return os.fspath(value) if isinstance(value, os.PathLike) else _text(value)
 
@@ -114,6 +128,8 @@ def _seconds(value: object) -> float:
 
 PROVIDER: Final = Kind(f"one of {', '.join(PROVIDERS)}", _provider)
 ADDRESS: Final = Kind("an absolute URL such as http://localhost:1234/v1, or empty", _address)
+REDIS: Final = Kind("a URL such as redis://localhost:6379/0, or empty", _redis)
+NAMESPACE: Final = Kind("a text without braces, not empty", _namespace)
 TEXT: Final = Kind("a text", _text)
 PATH: Final = Kind("a path", _path)
 BOOLEAN: Final = Kind("true or false", _boolean, _word)

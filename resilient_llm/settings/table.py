@@ -13,8 +13,10 @@ from .kinds import (
     BOOLEAN,
     COUNT,
     MILLISECONDS,
+    NAMESPACE,
     PATH,
     PROVIDER,
+    REDIS,
     SECONDS,
     TEMPERATURE,
     TEXT,
@@ -77,7 +79,7 @@ def _setting(
     also: Variable | None = None,
 ) -> Any:
     row = {"kind": kind, "variable": variable, "description": description, "key": key, "also": also}
-    return attrs.field(default=default, validator=_valid, metadata=row)
+    return attrs.field(default=default, validator=_valid, metadata=row, repr=kind is not REDIS)
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +134,18 @@ class Settings:
         "RESILIENT_LLM_OFFLINE_MODEL_PATH",
         "the offline backend's model; empty: text and vectors made from the prompt by hashing",
         key="offline_provider.model_path",
+    )
+    redis_url: str = _setting(
+        "",
+        REDIS,
+        "RESILIENT_LLM_REDIS_URL",
+        "where processes share circuits, cool-downs and limits; empty: each has its own",
+    )
+    redis_namespace: str = _setting(
+        "resilient-llm",
+        NAMESPACE,
+        "RESILIENT_LLM_REDIS_NAMESPACE",
+        "what tells these processes from others in the same Redis",
     )
 
     @classmethod

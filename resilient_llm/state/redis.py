@@ -158,9 +158,13 @@ def _portions(told: dict[str, Any]) -> Portions:
 
 def _connector(url: str) -> Callable[[], Redis]:
     """Makes clients; a wrong URL is refused now."""
-    from redis.asyncio import Redis  # noqa: PLC0415 - an extra
-    from redis.asyncio.retry import Retry  # noqa: PLC0415
-    from redis.backoff import NoBackoff  # noqa: PLC0415
+    try:
+        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        msg = "shared state on Redis needs the extra: pip install 'resilient-llm[redis]'"
+        raise ModuleNotFoundError(msg, name="redis") from exc
 
     def connect() -> Redis:
         return Redis.from_url(
