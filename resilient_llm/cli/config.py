@@ -6,11 +6,18 @@ from typing import Annotated
 
 import typer
 
+from resilient_llm.settings.table import SETTINGS
+
 from . import options
+
+KEYS = tuple(setting.key for setting in SETTINGS)
 
 
 def config(
-    key: Annotated[str | None, typer.Option(metavar="KEY", help="The setting to write.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", autocompletion=options.begins(KEYS), help="The setting to write."),
+    ] = None,
     value: Annotated[
         str | None, typer.Option(metavar="VALUE", help="Its value; asked for if left out at a terminal.")
     ] = None,

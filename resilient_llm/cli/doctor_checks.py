@@ -75,9 +75,7 @@ class Doctor:
             settings = load_settings(None, self.given)
             yield Finding("settings", "ok", _told(self.given))
         except SettingsError as exc:
-            yield Finding(
-                "settings", "wrong", str(exc), "put it right there; resilient-llm config shows the rest"
-            )
+            yield Finding("settings", "wrong", str(exc), "put it right there")
             return
         try:
             transport: Any = transport_for(settings, {})

@@ -45,7 +45,7 @@ def guarded(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(exc, BrokenPipeError):
             return OK
-        screen.error(exc)
+        screen.error(f"{exc.filename}: {exc.strerror}" if exc.filename else exc)
         return FAILED
 
 

@@ -9,7 +9,7 @@ import typer
 from resilient_llm.settings.kinds import ADDRESS, PROVIDER, PROVIDERS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 def checked(kind: Kind) -> Callable[[Any], Any]:
@@ -24,9 +24,19 @@ def checked(kind: Kind) -> Callable[[Any], Any]:
     return check
 
 
+def begins(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """What a shell completes to: those of the names that begin as typed."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
 Backend = Annotated[
     str | None,
-    typer.Option(callback=checked(PROVIDER), metavar="NAME", help=f"One of {', '.join(PROVIDERS)}."),
+    typer.Option(
+        callback=checked(PROVIDER),
+        autocompletion=begins(PROVIDERS),
+        metavar="NAME",
+        help=f"One of {', '.join(PROVIDERS)}.",
+    ),
 ]
 BaseUrl = Annotated[
     str | None, typer.Option(callback=checked(ADDRESS), metavar="URL", help="Where the backend is.")

@@ -86,7 +86,7 @@ class Selection:
         try:
             choice = choose_model(await listing(), kind)
         except LISTING_FAILED as exc:
-            return self._standing_in(f"the models could not be listed ({exc})")
+            return self._standing_in(f"the models could not be listed: {getattr(exc, 'message', exc)}")
         if choice is None:
             return self._standing_in(f"no model of kind {kind!r} is offered")
         self._warned = False

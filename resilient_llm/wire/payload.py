@@ -7,6 +7,7 @@ standard library takes them; what cannot be text becomes U+FFFD, as the event-st
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 
@@ -22,6 +23,13 @@ MAX_VALUES: Final = 2_000_000
 
 Object: TypeAlias = Mapping[str, Any]
 """A JSON object."""
+
+PAGE_HEAD: Final = 4096
+"""Bytes in which a page's title is looked for."""
+_PAGE: Final = re.compile(
+    rb"\s*(?:\xef\xbb\xbf)?<(?:!doctype html|html)\b(?:.*?<title[^<>]{0,200}>(?P<title>[^<>]{1,300}))?",
+    re.IGNORECASE | re.DOTALL,
+)
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -85,6 +93,9 @@ def describe(payload: bytes) -> str:
         return "an empty body"
     if start[:1] in b"{[":
         return f"broken or truncated JSON of {len(payload)} bytes"
+    if page := _PAGE.match(payload, 0, PAGE_HEAD):
+        title = " ".join((page["title"] or b"").decode("utf-8", "replace").split())[:EXCERPT]
+        return f"a web page{f' ({title})' if title else ''}, as another server or a proxy would,"
     text = start.decode("utf-8", "replace")[:EXCERPT]
     return f"{len(payload)} bytes beginning {text!r}"
 

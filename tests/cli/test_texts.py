@@ -75,11 +75,34 @@ def test_each_command_has_help(call, command) -> None:
     assert "Exit status" in done.out or "Ctrl-C" in done.out
 
 
-async def test_shells_complete(run, monkeypatch) -> None:
-    """The script for a shell can be shown, and what it asks the command for is answered."""
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("do", ["doctor"]),
+        ("chat --backend o", ["offline", "ollama", "openai", "openai-compatible"]),
+        ("config --key llm_m", ["llm_model", "llm_max_tokens"]),
+    ],
+)
+async def test_shells_complete(run, monkeypatch, typed, offered) -> None:
+    """The script for a shell can be shown, and what it asks the command for is answered: commands, names, keys."""
     shown = await run("--show-completion", "bash")
     assert (shown.code, "_RESILIENT_LLM_COMPLETE" in shown.out) == (0, True)
     monkeypatch.setenv("_RESILIENT_LLM_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "resilient-llm do")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    assert (await run()).out.split() == ["doctor"]
+    monkeypatch.setenv("COMP_WORDS", f"resilient-llm {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    assert sorted((await run()).out.split()) == sorted(offered)
+
+
+async def test_completion_is_installed(run, place) -> None:
+    """The shell's own file reads the script, which is in the home directory."""
+    done = await run("--install-completion", "bash")
+    assert done.code == 0, done.err
+    assert "resilient-llm" in (place / "home" / ".bashrc").read_text()
+    assert (place / "home" / ".bash_completions" / "resilient-llm.sh").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(call, place) -> None:
+    """Its path and the reason, in words."""
+    (place / "in.jsonl").write_text('"Hi"')
+    done = call("batch", "in.jsonl", "-o", "none/out.jsonl", "--backend", "offline")
+    assert (done.code, done.err) == (1, "error: none/out.jsonl: No such file or directory\n")

@@ -71,7 +71,12 @@ def test_other_json_is_no_object():
     [
         (b" \n", "an empty body"),
         (b'{"text": "a secret', "broken or truncated JSON of 18 bytes"),
-        (b"<html>" + b"x" * 500, "506 bytes beginning '<html>" + "x" * 34 + "'"),
+        (b"<xml>" + b"x" * 500, "505 bytes beginning '<xml>" + "x" * 35 + "'"),
+        (b"<html>" + b"x" * 500, "a web page, as another server or a proxy would,"),
+        (
+            b"\n<!DOCTYPE html>\n<html><head><title>Welcome\n to nginx!</title>",
+            "a web page (Welcome to nginx!), as another server or a proxy would,",
+        ),
         (b"\xff\xfe", "2 bytes beginning '\ufffd\ufffd'"),
     ],
 )
