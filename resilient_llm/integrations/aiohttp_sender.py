@@ -52,7 +52,7 @@ def _is_own(kind: type, name: str) -> bool:
     function = vars(kind).get(name)
     return (
         isinstance(function, FunctionType)
-        and function.__module__ == kind.__module__
+        and function.__module__.startswith(f"{kind.__module__}._")
         and not hasattr(function, "__wrapped__")
     )
 

@@ -51,10 +51,9 @@ async def items(stream: Any) -> list[Any]:
 
 async def same(server: FaultServer, bare: Any, call: Any) -> None:
     """The call through the bare client, and through a wrapped one: equal requests, equal results."""
-    async with bare:
-        expected = numbers_apart(await call(bare))
-        wrapped = rl.wrap(bare)
+    async with rl.wrap(bare) as wrapped:
         assert type(wrapped) is type(bare)
+        expected = numbers_apart(await call(bare))
         assert numbers_apart(await call(wrapped)) == expected
     seen = server.requests
     half = len(seen) // 2
@@ -223,8 +222,8 @@ async def test_plain_clients_get_equal_bytes(server, module, stream):
             return response.status_code, len(await response.aread()), response.headers.get("content-type")
 
     bare = module.AsyncClient(base_url=server.base_url)
-    async with bare:
-        assert await ask(bare) == await ask(rl.wrap(bare))
+    async with rl.wrap(bare) as wrapped:
+        assert await ask(bare) == await ask(wrapped)
     server.begin()
     async with module.AsyncClient(base_url=server.base_url, transport=rl.ResilientTransport()) as alone:
         assert (await ask(alone))[0] == 200

@@ -108,6 +108,7 @@ def acquired(client: openai.AsyncOpenAI) -> set[Any]:
     """The connections that are in use."""
     sender = client._client._transport._sender
     pools = [stand_in._sessions.known() for stand_in in sender._stand_ins.values()]
+    assert pools, "aiohttp does not send in place of the SDK's transport"
     return {connection for pool in pools for connection in pool.session.connector._acquired}
 
 
