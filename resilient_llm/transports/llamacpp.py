@@ -9,7 +9,6 @@ from aiohttp import hdrs
 from msgspec import json
 
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelResponseInvalidError
-from resilient_llm.wire.openai import encode_chat
 from resilient_llm.wire.payload import int_of, load_object, object_of, text_of
 
 from .openai_compatible import OpenAICompatibleTransport
@@ -155,7 +154,9 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         extensions["body"] = body
         asked = attrs.evolve(request, messages=request.begun, extensions=extensions)
         try:
-            prompt = await self.fetch(self._template_url, _prompt, encode_chat(asked), extensions=extensions)
+            prompt = await self.fetch(
+                self._template_url, _prompt, self._encode_chat(asked), extensions=extensions
+            )
         except BackendFailure as failure:
             if failure.status != 404:
                 raise

@@ -43,6 +43,7 @@ class OpenAITransport(OpenAICompatibleTransport):
 
     label = "OpenAI"
     may_tokenize = False
+    knows_functions = True
     keepalive = 15.0
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
     batch_limits = BatchLimits(2048, tokens=300_000)

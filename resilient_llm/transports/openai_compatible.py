@@ -10,11 +10,14 @@ from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
 from resilient_llm.wire.openai import (
     ChatAnswer,
     ChatStreamDecoder,
+    as_function,
+    as_tools,
     decode_chat,
     decode_embeddings,
     decode_models,
     encode_chat,
     encode_embeddings,
+    is_legacy,
 )
 from resilient_llm.wire.payload import int_of, load_object
 
@@ -55,6 +58,8 @@ class OpenAICompatibleTransport(BackendTransport):
     keepalive = LOCAL_KEEPALIVE
     may_tokenize: ClassVar[bool] = True
     """Is it worth asking whether the server has a tokenizer?"""
+    knows_functions: ClassVar[bool] = False
+    """Does the server take `functions` and `function_call`? If not, they are said as tools."""
 
     def __init__(
         self,
@@ -113,15 +118,15 @@ class OpenAICompatibleTransport(BackendTransport):
         return count
 
     def _encode_chat(self, request: Request) -> bytes:
-        return encode_chat(request)
+        return encode_chat(request if self.knows_functions else as_tools(request))
 
     def _decode_chat(self, request: Request, body: bytes) -> ChatAnswer:
-        del request
-        return decode_chat(body)
+        answer = decode_chat(body)
+        return as_function(answer) if is_legacy(request) else answer
 
     def _stream_decoder(self, request: Request, info: ResponseInfo) -> ChatStreamDecoder:
-        del request, info
-        return ChatStreamDecoder()
+        del info
+        return ChatStreamDecoder(legacy=is_legacy(request))
 
     async def _embed(self, request: Request) -> Response:
         return await self._embed_at(self._embeddings_url, request, encode_embeddings, decode_embeddings)

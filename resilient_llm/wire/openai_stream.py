@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import msgspec
 from msgspec import UNSET
 
 from resilient_llm.events import Event, ReasoningDelta, TextDelta, ToolCallDelta
 
 from .openai_calls import CallNumbering
+from .openai_functions import as_function, reason_of
 from .openai_response import decode_chat
 from .openai_shapes import Choice, Chunk, Delta, finish_word, read_chunk
 from .payload import loads, object_of, says_error, stream_failure, usage_of
@@ -19,15 +21,28 @@ from .stream import EventStreamDecoder
 if TYPE_CHECKING:
     from resilient_llm.models import Usage
 
+    from .openai_response import ChatAnswer
+
 _decode = msgspec.json.Decoder(Chunk).decode
 
 
-class ChatStreamDecoder(EventStreamDecoder[Chunk]):
-    """Turns the bytes of one streamed answer into events; see `EventStreamDecoder`."""
+def _decode_function(body: bytes) -> ChatAnswer:
+    return as_function(decode_chat(body))
 
-    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        super().__init__(_decode, read_chunk, decode_chat, max_event_bytes=max_event_bytes)
+
+class ChatStreamDecoder(EventStreamDecoder[Chunk]):
+    """Turns the bytes of one streamed answer into events; see `EventStreamDecoder`.
+
+    Args:
+        legacy: Give tool calls as a function call: the caller asked with `functions`.
+        max_event_bytes: The longest event.
+    """
+
+    def __init__(self, *, legacy: bool = False, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        whole = _decode_function if legacy else decode_chat
+        super().__init__(_decode, read_chunk, whole, max_event_bytes=max_event_bytes)
         self._calls = CallNumbering()
+        self._legacy = legacy
         self._choice: Choice | None = None
         self._told: dict[str, object] | None = None
 
@@ -56,13 +71,16 @@ class ChatStreamDecoder(EventStreamDecoder[Chunk]):
         elif delta.refusal:
             events.append(TextDelta(delta.refusal))
         if delta.tool_calls:
-            events += map(self._calls.place, delta.tool_calls)
+            placed = map(self._calls.place, delta.tool_calls)
+            events += (attrs.evolve(call, id="") for call in placed) if self._legacy else placed
         if delta.function_call is not None:
             function = delta.function_call
             events.append(ToolCallDelta(0, "", function.name or "", function.arguments or ""))
 
     def _stopped(self, choice: Choice, chunk: Chunk, data: bytes) -> None:
         self.finish_reason = finish_word(choice.finish_reason)
+        if self._legacy:
+            self.finish_reason = reason_of(self.finish_reason)
         if self.finish_reason == "error":
             raise stream_failure(data)
         if chunk.x_groq is not None and not self._told:

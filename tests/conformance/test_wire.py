@@ -102,8 +102,23 @@ async def test_functions_are_offered_as_the_dialect_knows_them(backend: Backend)
             assert offered == ["clock"]  # the only way to force it
         case "anthropic":
             assert (offered, body["tool_choice"]["name"]) == (["temperature", "clock"], "clock")
-        case _:
+        case _ if backend.name == "openai":
             assert (offered, body["function_call"]) == (["temperature", "clock"], {"name": "clock"})
+        case _:
+            assert body.keys().isdisjoint({"functions", "function_call"})
+            assert (offered, body["tool_choice"]["function"]) == (["temperature", "clock"], {"name": "clock"})
+
+
+@ALL
+async def test_results_of_functions_name_their_call(backend: Backend):
+    """Where only tools are known a call of the old kind has an id, and its result carries it."""
+    async with FaultServer() as server, backend.client(server) as llm:
+        await llm.complete(CONVERSATION)
+    if backend.dialect != "openai" or backend.name == "openai":
+        return
+    *_, asked, result, _ = server.requests[0].body["messages"]
+    assert (asked["tool_calls"][0]["id"], result["role"]) == (result["tool_call_id"], "tool")
+    assert "function_call" not in asked
 
 
 @ALL
