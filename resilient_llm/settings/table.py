@@ -132,7 +132,7 @@ class Settings:
         "",
         PATH,
         "RESILIENT_LLM_OFFLINE_MODEL_PATH",
-        "the offline backend's model; empty: text and vectors made from the prompt by hashing",
+        "the offline backend's model, a GGUF file or a Hugging Face directory; empty: words and vectors by hashing",
         key="offline_provider.model_path",
     )
     redis_url: str = _setting(

@@ -79,8 +79,7 @@ class GGUFEngine:
         decoder = ChatStreamDecoder()
 
         def take(chunk: bytes) -> bool:
-            events = decoder.feed(b"data: " + chunk + b"\n\n")
-            return emit(events) or decoder.failure is not None
+            return emit(decoder.feed(b"data: " + chunk + b"\n\n"))
 
         body = self._body(request)
         try:

@@ -120,7 +120,6 @@ class SharedModel:
                     return
                 call = self._calls.popleft()
             call.make(self)
-            del call  # it must not keep anything alive while nothing is to be done
 
 
 class Call:

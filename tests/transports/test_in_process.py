@@ -231,7 +231,7 @@ def test_a_closed_loop_stops_the_model(gated):
     loop = asyncio.new_event_loop()
     response = loop.run_until_complete(leave())
     loop.close()
-    let_out(gated)
+    let_out(gated, 2)
     assert gated.ended.acquire(timeout=SECONDS)
     assert gated.said == ["one", "two"]
     response.close()
