@@ -17,6 +17,8 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PICTURES = "matplotlib>=3.9"
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
+PARALLEL = ("-n", "auto", "--dist", "worksteal")
+
 
 def _groups(*names: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, *names))
@@ -24,11 +26,15 @@ def _groups(*names: str) -> list[str]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests that need neither a network nor a model, with branch coverage."""
+    """All tests that need neither a network nor a model; on the newest Python with branch coverage."""
     session.install("-e", ".[cli]", *_groups("test"))
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    if not session.posargs:
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    elif session.python != PYTHONS[-1]:
+        session.run("pytest", *PARALLEL)
+    else:
+        session.run("coverage", "erase")
+        session.run("coverage", "run", "-m", "pytest", *PARALLEL)
         session.run("coverage", "combine", "--quiet")
         session.run("coverage", "report", "--fail-under=95")
 

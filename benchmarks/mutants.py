@@ -163,13 +163,10 @@ def mutated(mutant: Mutant, source: str) -> ast.Module:
 def statement_lines(mutant: Mutant, source: str) -> range:
     """The lines of the statement that a mistake is in; of one with a body, those of its head."""
     tree = ast.parse(source)
-    wanted = next(node for place, node in enumerate(ast.walk(tree)) if place == mutant.place)
-    holders = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.stmt) and any(inner is wanted for inner in ast.walk(node))
-    ]
-    innermost = holders[-1]  # walks go from the outside in
+    above = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    innermost = next(node for place, node in enumerate(ast.walk(tree)) if place == mutant.place)
+    while not isinstance(innermost, ast.stmt):
+        innermost = above[id(innermost)]
     body = getattr(innermost, "body", None)
     last = body[0].lineno - 1 if isinstance(body, list) else innermost.end_lineno or innermost.lineno
     return range(innermost.lineno, max(last, innermost.lineno) + 1)

@@ -53,7 +53,8 @@ TESTS = {
 
 
 SUITE = """
-tests/policy tests/middleware tests/testing tests/test_cancellation.py tests/test_client.py tests/test_composition.py
+tests/policy tests/middleware tests/testing/test_fault_injection.py tests/test_cancellation.py tests/test_client.py
+tests/test_composition.py
 tests/test_errors.py tests/test_fallback.py tests/test_options.py tests/test_pipeline.py
 tests/test_recovery_and_fallback.py tests/test_response.py tests/test_stream_endings.py tests/test_targets.py
 tests/test_timeout.py

@@ -14,8 +14,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType
+from typing import TypeAlias
 
 import attrs
 import pytest
@@ -24,6 +26,8 @@ from mutants import Mutant, mutated, statement_lines
 from tables import progress
 
 WORKERS = 2
+Functions: TypeAlias = "defaultdict[tuple[str, str, int], list[FunctionType]]"
+
 MOST_SECONDS = 20.0
 """A mistake is tried with no more tests than take this long without it."""
 
@@ -56,9 +60,10 @@ class Hunter:
         modules = sorted({mutant.module for mutant in self.chosen})
         known = _learn(items, [self.package / module for module in modules])
         gc.collect()
-        gc.freeze()
+        functions = _functions({str(self.package / module) for module in modules})
+        gc.freeze()  # a collection in a fork would copy every page
         noticed = []
-        for place, seen in _race(self._attempts(items, known)):
+        for place, seen in _race(self._attempts(items, known, functions)):
             if seen:
                 noticed.append(place)
         progress("")
@@ -66,7 +71,7 @@ class Hunter:
         return True
 
     def _attempts(
-        self, items: list[pytest.Item], known: Known
+        self, items: list[pytest.Item], known: Known, functions: Functions
     ) -> Iterator[tuple[int, Callable[[], int], float]]:
         for place, mutant in enumerate(self.chosen):
             path = self.package / mutant.module
@@ -83,7 +88,7 @@ class Hunter:
                     break
                 picked.append(items[test])
             progress(f"{place}/{len(self.chosen)} mistakes")
-            yield place, lambda mutant=mutant, picked=picked: _try(mutant, self.package, picked), total
+            yield place, partial(_try, mutant, path, functions, picked), total
 
 
 def _learn(items: list[pytest.Item], paths: Sequence[Path]) -> Known:
@@ -130,10 +135,14 @@ def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
     return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=following))
 
 
-def _try(mutant: Mutant, package: Path, items: Sequence[pytest.Item]) -> int:
+def _try(mutant: Mutant, path: Path, functions: Functions, items: Sequence[pytest.Item]) -> int:
     """In a fork: 1 if a test notices the mistake."""
-    path = package / mutant.module
-    if not _swap(str(path), compile(mutated(mutant, path.read_text()), str(path), "exec")):
+    swapped = 0
+    for inner in _codes(compile(mutated(mutant, path.read_text()), str(path), "exec")):
+        for function in functions[_identity(inner)]:
+            function.__code__ = inner
+            swapped += 1
+    if not swapped:
         return 3
     for place, item in enumerate(items):
         if not _passes(item, items[place + 1] if place + 1 < len(items) else None):
@@ -141,17 +150,17 @@ def _try(mutant: Mutant, package: Path, items: Sequence[pytest.Item]) -> int:
     return 0
 
 
-def _swap(path: str, code: CodeType) -> int:
-    """Give every function of a file its code out of another compilation; how many there are."""
-    new = {(inner.co_qualname, inner.co_firstlineno): inner for inner in _codes(code)}
-    count = 0
-    for found in gc.get_objects():
-        if type(found) is FunctionType and found.__code__.co_filename == path:
-            key = found.__code__.co_qualname, found.__code__.co_firstlineno
-            if key in new:
-                found.__code__ = new[key]
-                count += 1
-    return count
+def _functions(paths: set[str]) -> Functions:
+    """The functions of some files, by what their code is called."""
+    found: Functions = defaultdict(list)
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and thing.__code__.co_filename in paths:
+            found[_identity(thing.__code__)].append(thing)
+    return found
+
+
+def _identity(code: CodeType) -> tuple[str, str, int]:
+    return code.co_filename, code.co_qualname, code.co_firstlineno
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -175,7 +184,6 @@ def _fork(work: Callable[[], int]) -> int:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
             os.dup2(null, stream)
-        gc.unfreeze()
         code = work()
     finally:
         os._exit(code)

@@ -136,7 +136,7 @@ def test_an_entry_of_another_shape_is_refused(entry) -> None:
     assert load(msgspec.json.encode(entry)) is None
 
 
-@pytest.mark.parametrize("data", [3, object(), None, [b"x"]], ids=repr)
+@pytest.mark.parametrize("data", [3, 1j, None, [b"x"]], ids=repr)
 def test_what_a_broken_store_returns_is_refused(data) -> None:
     """Anything but bytes is no answer; text is as good as bytes."""
     assert load(data) is None
