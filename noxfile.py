@@ -141,7 +141,7 @@ def bench_tokens(session: nox.Session) -> None:
     if "--ours" not in session.posargs:
         for name, package in TOKEN_PEERS.items():
             peers += ["--peer", f"{name}={_peer(session, package)}"]
-    session.run("python", "benchmarks/tokens.py", *peers, *session.posargs)
+    session.run("python", "benchmarks/token_pruning.py", *peers, *session.posargs)
 
 
 def _peer(session: nox.Session, package: str) -> Path:

@@ -4,8 +4,8 @@ Seeded conversations with tool rounds, ending with an answer and inside a turn. 
 independent count; CPU time is measured for 10 to 10,000 messages at budgets of 90 % and 25 %; our own bounds are
 checked. Nothing is downloaded: the peers' counters read the vocabulary that resilient_llm carries.
 
-    python benchmarks/tokens.py --ours
-    python benchmarks/tokens.py --peer langchain-core=/path/to/python [--peer ...] [--json FILE]
+    python benchmarks/token_pruning.py --ours
+    python benchmarks/token_pruning.py --peer langchain-core=/path/to/python [--peer ...] [--json FILE]
 """
 
 from __future__ import annotations
