@@ -166,7 +166,7 @@ class Backend:
 
     def _allowed(self, spell: Spell, now: float) -> bool:
         since = now - max(self._asked, spell.begins)
-        self._allowance = min(spell.limit, self._allowance + since * spell.limit)
+        self._allowance = min(max(1.0, spell.limit), self._allowance + since * spell.limit)
         self._asked = now
         if self._allowance < 1:
             return False

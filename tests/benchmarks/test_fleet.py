@@ -41,15 +41,16 @@ class Simulated:
 
     name = "simulated"
 
-    def __init__(self) -> None:
-        self.backend = Backend(INCIDENT)
+    def __init__(self, incident: Incident) -> None:
+        self.incident = incident
+        self.backend = Backend(incident)
 
     async def __call__(self, request: rl.Request) -> rl.Response:
         now = asyncio.get_running_loop().time()
         reply = self.backend.arrive(now)
         await asyncio.sleep(reply.at - now)
         if reply.kind != ANSWER:
-            raise errors(INCIDENT)[reply.kind]
+            raise errors(self.incident)[reply.kind]
         return await commit(Body(), request)
 
     async def aclose(self) -> None:
@@ -70,10 +71,10 @@ class Body:
         pass
 
 
-async def by_the_stack(protection: Protection) -> tuple[Ended, int]:
+async def by_the_stack(protection: Protection, incident: Incident = INCIDENT) -> tuple[Ended, int]:
     """How all calls end with real clients."""
     ended: Ended = []
-    transport = Simulated()
+    transport = Simulated(incident)
     clients = [
         rl.AsyncClient(
             transport=transport,
@@ -99,10 +100,10 @@ async def by_the_stack(protection: Protection) -> tuple[Ended, int]:
     return ended, transport.backend.requests
 
 
-def by_the_heap(protection: Protection) -> tuple[Ended, int]:
+def by_the_heap(protection: Protection, incident: Incident = INCIDENT) -> tuple[Ended, int]:
     """How they end in the simulation."""
     ended: Ended = []
-    simulated = Fleet(INCIDENT, protection, CLIENTS, SEED, done=lambda *how: ended.append(how))
+    simulated = Fleet(incident, protection, CLIENTS, SEED, done=lambda *how: ended.append(how))
     simulated.run(COME)
     return ended, simulated.backend.requests
 
@@ -115,6 +116,17 @@ def test_the_simulation_and_the_stack_agree_on_every_call(protection: Protection
     assert simulated == sent
     assert len(ours) == len(COME)
     assert len({code for *_, code in ours}) >= 3  # the incident is of interest
+    for one, other in zip(sorted(ours), sorted(theirs), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_they_agree_where_the_backend_does_not_say_how_long_to_wait() -> None:
+    """A cool-down that is guessed grows with each refusal, and begins anew after a success, in both."""
+    protection = next(protection for protection in PROTECTIONS if protection.name == "+ cool-down")
+    incident = attrs.evolve(INCIDENT, asks=None, spells=(Spell(50.0, 700.0, limit=0.1),))
+    theirs, sent = run_virtual(by_the_stack(protection, incident))
+    ours, simulated = by_the_heap(protection, incident)
+    assert simulated == sent
     for one, other in zip(sorted(ours), sorted(theirs), strict=True):
         assert one == pytest.approx(other, abs=1e-6)
 
@@ -152,6 +164,13 @@ def test_an_outage_takes_what_is_under_way_with_it() -> None:
     assert backend.arrive(1.5) == Reply("unavailable", 2.0)
     assert backend.arrive(5.0) == Reply("unavailable", 5.0)
     assert backend.arrive(10.0) == Reply("answer", pytest.approx(11.0, abs=0.51))
+
+
+def test_a_limit_below_one_a_second_lets_some_in() -> None:
+    """One request each five seconds, where a fifth of a request is let in each second."""
+    incident = Incident(name="", text="", spells=(Spell(0.0, 100.0, limit=0.2),), capacity=1.0, length=100.0)
+    backend = Backend(incident)
+    assert sum(backend.arrive(float(now)).kind == "answer" for now in range(100)) in {19, 20}
 
 
 def test_recovery_is_the_end_of_the_effect_not_of_the_cause() -> None:
