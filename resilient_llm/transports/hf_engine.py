@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .engine import Emit, ModelFile
 
 UNSUPPORTED: Final = ("tools", "functions", "response_format", "logprobs")
+NUMBERS: Final = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "seed")
 WINDOW: Final = 2048
 """The window of a model whose configuration names none."""
 
@@ -67,6 +68,7 @@ class HFEngine:
         if refused or (params.get("n") or 1) > 1:
             msg = f"{(refused or ['n'])[0]}: transformers in this process answers with one plain text; serve the model"
             raise ModelInvalidRequestError(msg)
+        _check_numbers(params)
         prompt = self._prompt(request.messages, None) + request.extensions.get("resume_from", "")
         tokens = self._tokens(prompt)
         room = self._room(len(tokens))
@@ -78,7 +80,7 @@ class HFEngine:
         self._model.generate(
             ids,
             attention_mask=self._torch.ones_like(ids),
-            generation_config=self._settings(min(wanted, room)),
+            generation_config=self._settings(min(wanted, room) if wanted > 0 else room),
             logits_processor=[Choosing.of(self._torch, params, self._model.generation_config)],
             stopping_criteria=[answer],
         )
@@ -186,6 +188,17 @@ class _Answer:
                 self.reason = "stop"
         over = self.left or self.reason == "stop"
         return self._torch.full((ids.shape[0],), over, dtype=self._torch.bool, device=ids.device)
+
+
+def _check_numbers(params: Mapping[str, Any]) -> None:
+    for name in NUMBERS:
+        value = params.get(name)
+        whole = name not in {"temperature", "top_p"}
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int if whole else int | float)
+        ):
+            msg = f"{name} must be {'a whole number' if whole else 'a number'}, not {value!r}"
+            raise ModelInvalidRequestError(msg)
 
 
 @contextmanager

@@ -163,6 +163,13 @@ async def test_what_it_cannot_do_is_refused(local, path):
         await rl.OfflineTransport(model_path=path)(rl.Request(messages=picture))
 
 
+@pytest.mark.parametrize("wrong", [{"temperature": "hot"}, {"max_tokens": 1.5}, {"seed": True}], ids=str)
+async def test_a_wrong_value_is_the_callers_mistake(local, wrong):
+    """Named, and not taken for a model that failed."""
+    with pytest.raises(rl.ModelInvalidRequestError, match=f"{next(iter(wrong))} must be a"):
+        await local.transport(rl.Request(messages=HI, params=wrong))
+
+
 async def test_a_beginning_is_gone_on_with(local):
     """Text that was said is the prompt's end, behind the template's beginning of the answer."""
     said = "the sea is wide"
