@@ -124,7 +124,8 @@ class CircuitBreaker:
 
     def share(self, state: SharedState, scope: str) -> None:
         """Share the circuits with all who use the same scope of the state."""
-        self._shared = SharedCircuits(self, state, scope, self._clock)
+        if self._shared is None or self._shared.place != (state, scope):
+            self._shared = SharedCircuits(self, state, scope, self._clock)
 
     # Calling ...
 

@@ -100,6 +100,8 @@ class RateLimit:
 
     def share(self, state: State, scope: str) -> None:
         """Share cool-downs and limits of one's own with all who use the same scope of the state; before any call."""
+        if self._shared is not None and self._shared.place == (state, scope):
+            return
         object.__setattr__(self, "_gates", Gates(self._pace))
         object.__setattr__(self, "_shared", SharedLimits(self._gates, state, scope, self.clock))
 

@@ -4,6 +4,7 @@ The rules of this file:
 
 - A circuit decides by itself, at once; only the probe of a half-open one is asked for, by one call at a time.
 - Whoever claims reports: `moved` is told each transition, and passes on those that say something new.
+- A report may be lost with a connection; who hears that its own probe is still waited for reports again.
 - Orders by hand to isolate or force closed hold in their own process only.
 """
 
@@ -25,8 +26,15 @@ if TYPE_CHECKING:
 
     from .circuit_breaker import CircuitBreaker
 
-_OPENED: Final = {Trigger.TRIPPED, Trigger.FORCED_OPEN, Trigger.PROBE_FAILED}
-_CLOSED: Final = {Trigger.PROBE_SUCCEEDED, Trigger.RESET}
+_TOLD: Final = {
+    Trigger.TRIPPED: "open",
+    Trigger.FORCED_OPEN: "open",
+    Trigger.PROBE_FAILED: "open",
+    Trigger.PROBE_SUCCEEDED: "close",
+    Trigger.RESET: "close",
+    Trigger.PROBE_RETURNED: "return",
+}
+_UNCLAIMED: Final = {Trigger.TRIPPED, Trigger.FORCED_OPEN, Trigger.RESET}
 
 
 class SharedCircuits:
@@ -40,11 +48,13 @@ class SharedCircuits:
     """
 
     def __init__(self, breaker: CircuitBreaker, state: SharedState, scope: str, clock: Clock) -> None:
+        self.place = (state, scope)
         self._breaker = ref(breaker)  # which holds this
         self._state = state
         self._clock = clock
         self._prefix = f"circuit|{scope}|"
         self._keys: dict[str, Hashable] = {}
+        self._last: dict[str, tuple[str, int]] = {}
         self._asking: dict[str, object] = {}
         state.listen(self._prefix, self.hear, self.recall)
 
@@ -74,33 +84,41 @@ class SharedCircuits:
 
     def moved(self, circuit: KeyCircuit, transition: Transition) -> None:
         """Pass on what others should know."""
-        field, trigger = self._field(circuit), transition.trigger
-        if trigger in _OPENED:
-            self._open(circuit, field, circuit.claim if trigger is Trigger.PROBE_FAILED else 0)
-        elif trigger in _CLOSED:
-            self._state.tell("close", field, circuit.claim)
-        elif trigger is Trigger.PROBE_RETURNED:
-            self._state.tell("return", field, circuit.claim)
-        if trigger is not Trigger.PROBE_SENT:
-            circuit.claim = 0
+        operation = _TOLD.get(transition.trigger)
+        if operation is None:
+            return
+        claim = 0 if transition.trigger in _UNCLAIMED else circuit.claim
+        circuit.claim = 0
+        self._last[self._field(circuit)] = operation, claim
+        self._report(circuit, operation, claim)
 
     def hear(self, news: News) -> None:
-        """Take over what another process has found out."""
+        """Take over what another process has found out; if it waits for what was reported already, report it again."""
         breaker = self._breaker()
-        if breaker is not None:
-            key = news.field.removeprefix(self._prefix)
-            breaker.circuit(self._keys.get(key, key)).told(news, self._clock.monotonic())
+        if breaker is None:
+            return
+        key = news.field.removeprefix(self._prefix)
+        circuit = breaker.circuit(self._keys.get(key, key))
+        operation, claim = self._last.get(news.field, ("", 0))
+        if news.word == "held" and claim == news.epoch:
+            self._report(circuit, operation, claim)
+        else:
+            circuit.told(news, self._clock.monotonic())
 
     def recall(self) -> None:
         """Report the circuits that are open here."""
         breaker = self._breaker()
         for circuit in breaker.circuits.values() if breaker is not None else ():
             if circuit.state is State.OPEN and not circuit.due(self._clock.monotonic()):
-                self._open(circuit, self._field(circuit), 0)
+                self._report(circuit, "open", 0)
 
-    def _open(self, circuit: KeyCircuit, field: str, claim: int) -> None:
-        standing = circuit.standing(self._clock.monotonic())
-        self._state.tell("open", field, standing.left, standing.duration, claim, standing.why)
+    def _report(self, circuit: KeyCircuit, operation: str, claim: int) -> None:
+        field = self._field(circuit)
+        if operation == "open":
+            standing = circuit.standing(self._clock.monotonic())
+            self._state.tell("open", field, standing.left, standing.duration, claim, standing.why)
+        else:
+            self._state.tell(operation, field, claim)
 
     def _unclaim(self, news: News) -> None:
         """The answer came after the call had gone on without it."""

@@ -27,6 +27,7 @@ class SharedLimits:
     """
 
     def __init__(self, gates: Gates, state: State, scope: str, clock: Clock) -> None:
+        self.place = (state, scope)
         self._gates = ref(gates)
         self._state = state
         self._clock = clock

@@ -105,7 +105,10 @@ class Link:
             raise
 
     def post(self, post: Post) -> None:
-        """Send it soon; the oldest goes if there are too many. From any thread."""
+        """Send it soon; the oldest goes if there are too many. From any thread; nothing is kept while alone."""
+        if self.alone:
+            self._drop(post)
+            return
         if len(self._posts) >= MOST_POSTS:
             with suppress(IndexError):
                 self._drop(self._posts.popleft())
@@ -196,9 +199,9 @@ class Link:
         elif not self.alone:
             self._heard = self.loop.time()
         elif test is not None:
+            self.alone = False
             for told in test[1]:
                 self._tell(json.loads(told))
-            self.alone = False
             self._heard = self.loop.time()
             self._ears.recall()
             if self._warned:

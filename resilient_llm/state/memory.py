@@ -5,6 +5,8 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.policy.fleet_book import FleetBook, Record
 from resilient_llm.policy.fleet_window import FleetWindow
@@ -89,7 +91,7 @@ class MemoryState:
             changed, record = act(field, *args, now)
             news = _news(field, record, now)
         if operation == "claim":
-            return News(field, "granted", news.value, news.epoch, news.duration) if changed else news
+            return attrs.evolve(news, word="granted") if changed else news
         if changed:
             self._ears.hear(news)
         return news

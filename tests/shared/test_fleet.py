@@ -23,6 +23,8 @@ pytestmark = pytest.mark.shared
 
 WORKER = Path(__file__).with_name("worker.py")
 PROCESSES = 8
+SLACK = 0.1
+"""Seconds that a machine adds on whose two cores eight processes run."""
 
 
 @pytest.fixture
@@ -117,3 +119,34 @@ def test_a_429_seen_by_one_holds_back_all(server: RedisServer) -> None:
     print(f"the last call came {1000 * (last - refusal):.1f} ms after the refusal")
     assert not late
     assert all(one["calls"][-1] > refusal + 2.0 for one in told)
+
+
+def test_redis_frozen_killed_restarted_empty_and_slow_under_load(server: RedisServer) -> None:
+    """No call fails, none is delayed by more than 50 ms, and the fleet agrees again within 2 s of each mishap."""
+    marks: dict[str, float] = {}
+
+    def mishaps(begin: float) -> None:
+        for name, at, act in (
+            ("frozen", 1.0, server.stop),
+            ("going", 2.5, server.go),
+            ("killed", 5.0, server.kill),
+            ("restarted", 6.5, server.start),
+        ):
+            time.sleep(max(0.0, begin + at - time.monotonic()))
+            act()
+            marks[name] = time.monotonic()
+
+    limit = {"requests_per_minute": 60_000}
+    plans = [{"pause": 0.1, "limit": limit} for _ in range(PROCESSES)]
+    told, begin = run(plans, 9.5, server.url, mishaps)
+    took = sorted((seconds, at - begin) for one in told for at, seconds in one["took"])
+    alone = [[(round(at - begin, 2), word) for at, word in one["log"]] for one in told]
+    print(f"{len(took)} calls, the longest {1000 * took[-1][0]:.0f} ms; {alone[0]}")
+    assert not [error for one in told for error in one["failed"]]
+    assert len(took) > PROCESSES * 50
+    assert took[-1][0] < 0.05 + SLACK, took[-5:]
+    for one in told:
+        backs = [at for at, word in one["log"] if word == "back"]
+        for mended in ("going", "restarted"):
+            assert any(marks[mended] < at < marks[mended] + 2.0 + SLACK for at in backs), alone
+        assert not one["alone"]

@@ -54,12 +54,15 @@ async def warm_up(state: rl.RedisState) -> None:
 
 
 async def main(plan: dict[str, Any]) -> dict[str, Any]:
-    warnings: list[str] = []
+    log: list[tuple[float, str]] = []
+
+    class Log(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg.startswith("llm.state"):
+                log.append((time.monotonic(), record.msg.split("redis=")[1].split(" ")[0]))
+
     logger = logging.getLogger("resilient_llm")
-    logger.addHandler(logging.NullHandler())
-    logger.addFilter(
-        lambda record: warnings.append(record.getMessage()) or True if "llm.state" in record.msg else True
-    )
+    logger.addHandler(Log())
     logger.setLevel(logging.INFO)
     state = rl.RedisState(plan["url"], plan["namespace"])
     backend = Backend(plan)
@@ -108,7 +111,7 @@ async def main(plan: dict[str, Any]) -> dict[str, Any]:
         "rejected": rejected,
         "alone": alone,
         "peers": peers,
-        "log": warnings,
+        "log": log,
     }
 
 

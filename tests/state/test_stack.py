@@ -222,3 +222,27 @@ def test_a_state_does_not_show_its_password() -> None:
     assert "secret" not in f"{state!r}{state.cache_store()!r}"
     with pytest.raises(ValueError, match="scheme"):
         rl.RedisState("localhost")
+
+
+async def test_a_report_that_was_lost_is_made_again(redis_server: RedisServer, namespace: str) -> None:
+    """A process that hears that its own probe is still waited for says again what came of it."""
+    states = rl.RedisState(redis_server.url, namespace), rl.RedisState(redis_server.url, namespace)
+    breakers = [rl.CircuitBreaker(fail_max=1, timeout_duration=0.1, jitter=0) for _ in states]
+    backends = ScriptedTransport(DOWN, "yes"), ScriptedTransport("yes")
+    a, b = (
+        rl.AsyncClient(transport=transport, model="m", state=state, breaker=breaker, max_retries=0)
+        for transport, state, breaker in zip(backends, states, breakers, strict=True)
+    )
+    async with a, b:
+        await connected(*states)
+        assert await outcome(a) == "MODEL_UNAVAILABLE"
+        await soon(lambda: breakers[1].circuit("m").state == "open")
+        await asyncio.sleep(0.15)
+        links = list(states[0]._links.values())
+        tell, states[0].tell = states[0].tell, lambda *_: None  # type: ignore[method-assign] # lost
+        assert await outcome(a) == "yes"
+        states[0].tell = tell  # type: ignore[method-assign]
+        assert await outcome(b) == "CIRCUIT_OPEN"
+        links[0]._lost("tried")
+        await soon(lambda: breakers[1].circuit("m").state == "closed")
+        assert await outcome(b) == "yes"
