@@ -130,6 +130,11 @@ class LoopThread:
         self._running: Running | None = None
         self._closed = False
 
+    @property
+    def started(self) -> bool:
+        """Is there a loop that takes jobs?"""
+        return self._running is not None and self._running.usable
+
     def run(self, make: Callable[[Job[T]], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine and wait for its result. A `KeyboardInterrupt` of the thread cancels it.
 

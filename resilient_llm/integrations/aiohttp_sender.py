@@ -30,19 +30,25 @@ KEEPALIVE_SECONDS: Final = 5.0
 UNLIMITED: Final = 1 << 31
 NOT_ADDED: Final = ("accept", "accept-encoding", "content-type", "user-agent")
 """Headers that aiohttp would add."""
+OWN: Final = {
+    "AsyncHTTPTransport": ("handle_async_request", "AsyncConnectionPool", "AutoBackend"),
+    "HTTPTransport": ("handle_request", "ConnectionPool", "SyncBackend"),
+}
+"""The libraries' own transports: what sends, in what pool, over what."""
 
 
 def is_untouched(transport: Any, family: Family) -> bool:
     """May aiohttp send in place of this transport?"""
-    kind = family.module.AsyncHTTPTransport
-    if type(transport) is not kind or not _is_own(kind, "handle_async_request"):
+    kind = type(transport)
+    handle, pool_name, network = OWN.get(kind.__name__, ("", "", ""))
+    if kind is not getattr(family.module, kind.__name__, None) or not _is_own(kind, handle):
         return False
     pool = transport._pool  # noqa: SLF001 - it has no public side
     own = vars(pool)
     return (
-        type(pool).__name__ == "AsyncConnectionPool"
-        and _is_own(type(pool), "handle_async_request")
-        and type(own["_network_backend"]).__name__ == "AutoBackend"
+        type(pool).__name__ == pool_name
+        and _is_own(type(pool), handle)
+        and type(own["_network_backend"]).__name__ == network
         and (own["_http1"], own["_http2"], own["_retries"]) == (True, False, 0)
         and own["_uds"] is own["_local_address"] is None
     )

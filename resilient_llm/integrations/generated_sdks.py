@@ -73,7 +73,7 @@ def recognises(client: object) -> bool:
     return (
         not isinstance(client, type)
         and all(hasattr(client, name) for name in SHAPE)
-        and httpx_clients.is_async_client(client._client)  # type: ignore[attr-defined] # noqa: SLF001
+        and httpx_clients.is_client(client._client)  # type: ignore[attr-defined] # noqa: SLF001
     )
 
 

@@ -92,6 +92,7 @@ class HTTPBackend:
         self.name = name
         self._send = send
         self._bodies = Bodies()
+        self._inherited: list[Bodies] = []
 
     def __repr__(self) -> str:
         """The name."""
@@ -112,6 +113,11 @@ class HTTPBackend:
     async def aclose(self) -> None:
         """Wait for the answers that are being closed."""
         await self._bodies.aclose()
+
+    def renew(self) -> None:
+        """In a forked child: leave the answers alone that the parent is receiving, and never let go of them."""
+        self._inherited.append(self._bodies)
+        self._bodies = Bodies()
 
     async def _answer(self, call: HTTPCall, request: Request) -> Response:
         received = await self._send(call, call.asked.edited(request))

@@ -39,18 +39,29 @@ class ClientTransports:
         """Close the client."""
         await self.client.aclose()
 
+    # Of a sync client ...
+
+    def __enter__(self) -> None:
+        """Open the client."""
+        if not _is_open(self.client):
+            self.client.__enter__()
+
+    def close(self) -> None:
+        """Close the client."""
+        self.client.close()
+
 
 def _is_open(client: Any) -> bool:
     return bool(client._state.name != "UNOPENED")  # noqa: SLF001 - there is no other way to know
 
 
-def is_async_client(client: object) -> bool:
-    """Is this an `AsyncClient` of httpx or httpx2?"""
+def is_client(client: object) -> bool:
+    """Is this an `AsyncClient` or a `Client` of httpx or httpx2?"""
     try:
         family = family_of(client)
     except TypeError:
         return False
-    return isinstance(client, family.module.AsyncClient)
+    return isinstance(client, family.module.AsyncClient | family.module.Client)
 
 
 def is_wrapped(client: object) -> bool:
@@ -60,7 +71,7 @@ def is_wrapped(client: object) -> bool:
 
 def recognises(client: object) -> bool:
     """Is this one for this module?"""
-    return is_async_client(client)
+    return is_client(client)
 
 
 def wrap(client: Any, middleware: Sequence[Middleware] | None, options: StackOptions) -> Any:

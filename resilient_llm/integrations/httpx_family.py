@@ -60,6 +60,14 @@ class Family:
     relay: Callable[..., Any]
     refusal: Callable[..., Any]
 
+    def with_body(self, request: HTTPRequest, content: bytes) -> HTTPRequest:
+        """A request with other content."""
+        headers = request.headers.copy()
+        headers.pop("content-length", None)
+        return self.module.Request(
+            request.method, request.url, headers=headers, content=content, extensions=request.extensions
+        )
+
 
 def family_of(thing: object) -> Family:
     """The module that a request or a client belongs to; one of a subclass's, to the one that it is based on.

@@ -9,12 +9,16 @@ from .aiohttp_sender import AiohttpSender, is_untouched
 from .httpx_family import HttpxReceived, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
 
     from resilient_llm.http_call import HTTPCall
 
-    from .httpx_family import Family, HTTPRequest
+    from .httpx_family import HTTPRequest
     from .observed_body import Received
+
+    Through: TypeAlias = Callable[[Any, HTTPRequest, HTTPCall], Awaitable[Received]]
+    """Sends a request, which came from a call, through a transport."""
 
 
 class HttpxSender:
@@ -22,10 +26,12 @@ class HttpxSender:
 
     Args:
         choose: Chooses it.
+        through: Sends through one that is not stood in for.
     """
 
-    def __init__(self, choose: Callable[[HTTPRequest], Any]) -> None:
+    def __init__(self, choose: Callable[[HTTPRequest], Any], through: Through | None = None) -> None:
         self._choose = choose
+        self._through = through or _through
         self._stand_ins: dict[int, AiohttpSender] = {}
 
     async def send(self, call: HTTPCall, edited: bytes | None) -> Received:
@@ -39,17 +45,13 @@ class HttpxSender:
                 stand_in = self._stand_ins[id(transport)] = AiohttpSender(transport)
             return await stand_in.send(call, edited)
         if edited is not None:
-            request = _with_body(family, request, edited)
-        return HttpxReceived(await transport.handle_async_request(request), family)
+            request = family.with_body(request, edited)
+        return await self._through(transport, request, call)
 
     async def aclose(self) -> None:
         """Close what stood in for transports; these are closed by whoever made them."""
         await asyncio.gather(*(stand_in.aclose() for stand_in in self._stand_ins.values()))
 
 
-def _with_body(family: Family, request: HTTPRequest, content: bytes) -> HTTPRequest:
-    headers = request.headers.copy()
-    headers.pop("content-length", None)
-    return family.module.Request(
-        request.method, request.url, headers=headers, content=content, extensions=request.extensions
-    )
+async def _through(transport: Any, request: HTTPRequest, _call: HTTPCall) -> Received:
+    return HttpxReceived(await transport.handle_async_request(request), family_of(request))

@@ -10,9 +10,9 @@ from resilient_llm.pipeline import Pipeline
 
 from .client_stack import Pipelines, client_stack
 from .http_backend import HTTPBackend, call_of, request_of
-from .httpx_family import Exceptions, HttpxExceptions, HttpxReceived, family_of
+from .httpx_family import Exceptions, HttpxExceptions, family_of
 from .httpx_sender import HttpxSender
-from .observed_body import WireInfo
+from .observed_body import wire_info
 from .refusals import refusal_of, signed
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from resilient_llm.pipeline import Middleware
     from resilient_llm.stages import StackOptions
 
+    from .httpx_blocking import BlockingCalls
     from .httpx_family import Family, HTTPRequest, HTTPResponse
+    from .observed_body import WireInfo
 
     Base: TypeAlias = Any
 else:
@@ -40,13 +42,15 @@ _given_up: ContextVar[LLMError | None] = ContextVar("given_up", default=None)
 class ResilientTransport(Base):  # type: ignore[misc] # a base class of either module would load it
     """Sends through a stack of stages: `httpx.AsyncClient(transport=rl.ResilientTransport())`, or httpx2's.
 
+    Sync clients take it, too: the stages then run in a thread of the transport's, and the caller waits.
+
     What kind of call a request is, its path and body say: chats, messages, responses and embeddings are understood
     whatever the host. The client's own read timeout bounds each attempt. Requests whose body is a file or a
     generator are sent once. Each host has a standard stack of its own, with circuits and limits for each model.
 
     Args:
-        transport: What sends in the end; closed with this one. Default: the library's own `AsyncHTTPTransport()`. Where
-            it is that one, without proxy and HTTP/2, aiohttp sends in its place, with its certificates.
+        transport: What sends in the end; closed with this one. Default: the library's own. Where it is that one,
+            without proxy and HTTP/2, aiohttp sends in its place, with its certificates.
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         name: The backend's name for errors.
         exceptions: What is raised for answers that do not come; default: the library's own exceptions.
@@ -69,10 +73,15 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         self._sender = HttpxSender(getattr(transport, "transport_for", self._choose))
         self._exceptions = exceptions or HttpxExceptions()
         self._backend = HTTPBackend(self._sender.send, name)
-        self._pipelines = Pipelines(
-            lambda: Pipeline(client_stack(middleware, options, backend=name), self._backend),
-            shared=middleware is not None,
-        )
+
+        def pipelines(backend: HTTPBackend) -> Pipelines:
+            return Pipelines(
+                lambda: Pipeline(client_stack(middleware, options, backend=name), backend),
+                shared=middleware is not None,
+            )
+
+        self._pipelines = pipelines(self._backend)
+        self._make_pipelines = pipelines
 
     def __repr__(self) -> str:
         """The name."""
@@ -87,21 +96,24 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         try:
             response = await self._pipelines.of(request.url.netloc)(asked)
         except (LLMError, BackendFailure) as exc:
-            error = self._judged(exc)
-            if SDK_RETRIES in request.headers:
-                _given_up.set(error)
-            return self._refused(family, request, call_of(asked), error)
-        info = response.info
-        if not isinstance(info, WireInfo):
-            response.close()
-            msg = f"a stage answered {request.url.path} by itself, without an answer over HTTP to hand on"
-            raise TypeError(msg)
+            return self._given_up(family, request, asked, exc)
+        info = wire_info(response)
         if response.outcome is None:
-            stream = family.relay(request, response, info, self._exceptions)
-        else:
-            stream = family.module.ByteStream(b"".join(info.chunks))
-        extensions = info.received.head.extensions if isinstance(info.received, HttpxReceived) else {}
-        return family.module.Response(info.status, headers=info.headers, stream=stream, extensions=extensions)
+            return _answered(family, info, family.relay(request, response, info, self._exceptions))
+        return _answered(family, info, family.module.ByteStream(b"".join(info.chunks)))
+
+    def handle_request(self, request: HTTPRequest) -> HTTPResponse:
+        """The same for a sync client: the stages run in a thread of this transport's, and the caller waits."""
+        family = family_of(request)
+        asked = _asked(request, family)
+        if (error := _repeated(request)) is not None:
+            return self._refused(family, request, call_of(asked), error)
+        calls = self._blocking()
+        try:
+            info, stream = calls.send(asked, self._exceptions)
+        except (LLMError, BackendFailure) as exc:
+            return self._given_up(family, request, asked, exc)
+        return _answered(family, info, stream)
 
     async def aclose(self) -> None:
         """Close the stages, let the answers that are being closed finish, then close the transport below."""
@@ -111,6 +123,28 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
             await self._sender.aclose()
             if self.transport is not None:
                 await self.transport.aclose()
+
+    def close(self) -> None:
+        """The same for a sync client."""
+        if "_calls" in self.__dict__:
+            self._blocking().close()
+        elif self.transport is not None:
+            self.transport.close()
+
+    def __enter__(self) -> Self:
+        """The same for a sync client."""
+        if self.transport is not None:
+            self.transport.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        tb: TracebackType | None = None,
+    ) -> None:
+        """Close it."""
+        self.close()
 
     async def __aenter__(self) -> Self:
         """The transport itself; the one below is entered, too."""
@@ -131,6 +165,23 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         if self.transport is None:
             self.transport = family_of(request).module.AsyncHTTPTransport()
         return self.transport
+
+    def _blocking(self) -> BlockingCalls:
+        known: BlockingCalls | None = self.__dict__.get("_calls")
+        if known is None:
+            from .httpx_blocking import BlockingCalls  # noqa: PLC0415 - only sync clients need threads
+
+            made = BlockingCalls(self._make_pipelines, self._backend.name, self.transport)
+            known = self.__dict__.setdefault("_calls", made)  # of two threads one is first
+        return known
+
+    def _given_up(
+        self, family: Family, request: HTTPRequest, asked: Request, exc: LLMError | BackendFailure
+    ) -> HTTPResponse:
+        error = self._judged(exc)
+        if SDK_RETRIES in request.headers:
+            _given_up.set(error)
+        return self._refused(family, request, call_of(asked), error)
 
     def _judged(self, exc: LLMError | BackendFailure) -> LLMError:
         if isinstance(exc, LLMError):
@@ -180,3 +231,8 @@ def _asked(request: HTTPRequest, family: Family) -> Request:
         original=request,
         read_timeout=timeout.get("read"),
     )
+
+
+def _answered(family: Family, info: WireInfo, stream: Any) -> HTTPResponse:
+    extensions = getattr(getattr(info.received, "head", None), "extensions", {})
+    return family.module.Response(info.status, headers=info.headers, stream=stream, extensions=extensions)

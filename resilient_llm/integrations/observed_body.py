@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from resilient_llm.events import Event
     from resilient_llm.http_call import Decoder
+    from resilient_llm.response import Response
 
 PATIENCE_SECONDS: Final = 2.0
 """How long what follows the finish reason may take."""
@@ -63,6 +64,20 @@ class WireInfo(ResponseInfo):
     received: Received
     chunks: deque[bytes] = attrs.field(factory=deque, repr=False)
     closing: asyncio.Task[None] | None = None
+
+
+def wire_info(response: Response) -> WireInfo:
+    """What is known of a response that came over HTTP.
+
+    Raises:
+        TypeError: It did not; the response is closed.
+    """
+    info = response.info
+    if isinstance(info, WireInfo):
+        return info
+    response.close()
+    msg = "a stage answered by itself, without an answer over HTTP to hand on"
+    raise TypeError(msg)
 
 
 @attrs.define

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 Client = TypeVar("Client")
 
 CAN_BE_WRAPPED: Final = (
-    "an instance of openai.AsyncOpenAI or AsyncAzureOpenAI, anthropic.AsyncAnthropic, another SDK of that make, "
-    "httpx.AsyncClient or httpx2.AsyncClient"
+    "a client of openai (Azure, too), anthropic or another SDK of that make, or of httpx or httpx2, "
+    "async or sync"
 )
 
 
@@ -51,7 +51,7 @@ def wrap(
     itself; both clients use the same connections, so closing the new one closes the other, too.
 
     Args:
-        client: A client of openai or anthropic, or of another SDK of that make; an `AsyncClient` of httpx or httpx2.
+        client: A client of openai or anthropic, or of another SDK of that make; a client of httpx or httpx2.
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`. Where the
             client has a read timeout of its own, that goes before theirs.
@@ -82,6 +82,4 @@ def _advice(client: object) -> str:
     if isinstance(client, type):
         return f"{client.__name__} cannot be wrapped: give {CAN_BE_WRAPPED}"
     kind = type(client).__name__
-    if hasattr(client, "_client") or (hasattr(client, "send") and hasattr(client, "event_hooks")):
-        return f"a sync {kind} cannot be wrapped yet; what can: {CAN_BE_WRAPPED}"
     return f"a {kind} cannot be wrapped; what can: {CAN_BE_WRAPPED}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -12,10 +14,10 @@ import pydantic
 import pytest
 
 import resilient_llm as rl
-from resilient_llm.testing import Call, FaultServer, Reply
+from resilient_llm.testing import Call, FaultServer, Reply, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 MESSAGES: Any = [{"role": "user", "content": "Name three rivers."}]
 PARAMETERS: Any = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -45,16 +47,37 @@ def _counts(key: str) -> bool:
     return key in {"id", "item_id", "created", "created_at", "completed_at"} or key.endswith("_id")
 
 
+# What follows does the same to async and to sync clients; the server is in another thread.
+
+
+async def settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+@asynccontextmanager
+async def entered(manager: Any) -> AsyncIterator[Any]:
+    if hasattr(manager, "__aenter__"):
+        async with manager as value:
+            yield value
+    else:
+        with manager as value:
+            yield value
+
+
+async def listed(values: Any) -> list[Any]:
+    return [value async for value in values] if hasattr(values, "__aiter__") else list(values)
+
+
 async def items(stream: Any) -> list[Any]:
-    return [item async for item in await stream]
+    return await listed(await settled(stream))
 
 
 async def same(server: FaultServer, bare: Any, call: Any) -> None:
     """The call through the bare client, and through a wrapped one: equal requests, equal results."""
-    async with rl.wrap(bare) as wrapped:
+    async with entered(rl.wrap(bare)) as wrapped:
         assert type(wrapped) is type(bare)
-        expected = numbers_apart(await call(bare))
-        assert numbers_apart(await call(wrapped)) == expected
+        expected = numbers_apart(await settled(call(bare)))
+        assert numbers_apart(await settled(call(wrapped))) == expected
     seen = server.requests
     half = len(seen) // 2
     assert [one.body for one in seen[:half]] == [one.body for one in seen[half:]]
@@ -63,38 +86,40 @@ async def same(server: FaultServer, bare: Any, call: Any) -> None:
     assert len(seen) % 2 == 0
 
 
-def openai_client(server: FaultServer, **options: Any) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=server.base_url, api_key="sk-test", max_retries=0, **options)
+def openai_client(server: FaultServer, kind: str) -> Any:
+    made = openai.AsyncOpenAI if kind == "async" else openai.OpenAI
+    return made(base_url=server.base_url, api_key="sk-test", max_retries=0)
 
 
-def anthropic_client(server: FaultServer, **options: Any) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(base_url=server.url, api_key="sk-test", max_retries=0, **options)
+def anthropic_client(server: FaultServer, kind: str) -> Any:
+    made = anthropic.AsyncAnthropic if kind == "async" else anthropic.Anthropic
+    return made(base_url=server.url, api_key="sk-test", max_retries=0)
 
 
 async def raw(call: Any) -> Any:
     """Status, headers and object of a raw response."""
-    response = await call
+    response = await settled(call)
     headers = {
         name: value
         for name, value in response.headers.items()
         if name not in {"date", "request-id", "x-request-id"}
     }
-    parsed = response.parse()
-    return response.status_code, headers, parsed if isinstance(parsed, pydantic.BaseModel) else await parsed
+    return response.status_code, headers, await settled(response.parse())
 
 
 async def lines(manager: Any) -> Any:
     """What `with_streaming_response` reads line by line."""
-    async with manager as response:
-        return response.status_code, [line async for line in response.iter_lines() if '"id"' not in line]
+    async with entered(manager) as response:
+        lines = await listed(response.iter_lines())
+        return response.status_code, [line for line in lines if '"id"' not in line]
 
 
 async def helped(manager: Any) -> Any:
     """The events of a helper's stream, by type, and what it made of them."""
-    async with manager as stream:
-        events = [event.type async for event in stream]
+    async with entered(manager) as stream:
+        events = [event.type for event in await listed(stream)]
         final = getattr(stream, "get_final_completion", None) or getattr(stream, "get_final_response", None)
-        return events, await (final or stream.get_final_message)()
+        return events, await settled((final or stream.get_final_message)())
 
 
 CHAT: dict[str, Any] = {
@@ -119,7 +144,7 @@ CHAT: dict[str, Any] = {
     "responses, raw": lambda c: raw(c.responses.with_raw_response.create(model="m", input="Hello")),
     "embeddings": lambda c: c.embeddings.create(model="m", input=["a", "b"]),
     "embeddings, lists": lambda c: c.embeddings.create(model="m", input="a", encoding_format="float"),
-    "models": lambda c: items(_now(c.models.list())),
+    "models": lambda c: items(c.models.list()),
 }
 
 TOOLED: dict[str, Any] = {
@@ -155,75 +180,78 @@ ANTHROPIC: dict[str, Any] = {
 }
 
 
-async def _now(pages: Any) -> Any:
-    return await pages
+@pytest.fixture(params=["async", "sync"])
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FaultServer]:
-    async with FaultServer(reply=THINKING) as server:
+def server() -> Iterator[FaultServer]:
+    with serving(reply=THINKING) as server:
         yield server
 
 
 @pytest.fixture
-async def calling() -> AsyncIterator[FaultServer]:
-    async with FaultServer(reply=CALLING) as server:
+def calling() -> Iterator[FaultServer]:
+    with serving(reply=CALLING) as server:
         yield server
 
 
 @pytest.mark.parametrize("call", CHAT.values(), ids=CHAT)
-async def test_openai_objects_are_equal(server, call):
+async def test_openai_objects_are_equal(server, call, kind):
     """Whatever is asked of OpenAI's SDK, the wrapped client answers as the bare one."""
-    await same(server, openai_client(server), call)
+    await same(server, openai_client(server, kind), call)
 
 
 @pytest.mark.parametrize("call", TOOLED.values(), ids=TOOLED)
-async def test_openai_tool_calls_are_equal(calling, call):
+async def test_openai_tool_calls_are_equal(calling, call, kind):
     """So are answers with tool calls, whole and in fragments."""
-    await same(calling, openai_client(calling), call)
+    await same(calling, openai_client(calling, kind), call)
 
 
 @pytest.mark.parametrize("call", ANTHROPIC.values(), ids=ANTHROPIC)
-async def test_anthropic_objects_are_equal(server, call):
+async def test_anthropic_objects_are_equal(server, call, kind):
     """Whatever is asked of Anthropic's SDK, the wrapped client answers as the bare one."""
-    await same(server, anthropic_client(server), call)
+    await same(server, anthropic_client(server, kind), call)
 
 
 @pytest.mark.parametrize("name", ["messages, tools", "messages, tools streamed"])
-async def test_anthropic_tool_calls_are_equal(calling, name):
+async def test_anthropic_tool_calls_are_equal(calling, name, kind):
     """So are answers with tool calls."""
-    await same(calling, anthropic_client(calling), ANTHROPIC[name])
+    await same(calling, anthropic_client(calling, kind), ANTHROPIC[name])
 
 
-async def test_parsed_objects_are_equal():
+async def test_parsed_objects_are_equal(kind):
     """The helpers that parse an answer into a model of one's own give the same model."""
-    async with FaultServer(reply='{"city": "Bonn"}') as server:
+    with serving(reply='{"city": "Bonn"}') as server:
         await same(
             server,
-            openai_client(server),
+            openai_client(server, kind),
             lambda c: c.chat.completions.parse(model="m", messages=MESSAGES, response_format=City),
         )
         server.begin()
         await same(
             server,
-            openai_client(server),
+            openai_client(server, kind),
             lambda c: c.responses.parse(model="m", input="Where?", text_format=City),
         )
 
 
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_plain_clients_get_equal_bytes(server, module, stream):
+async def test_plain_clients_get_equal_bytes(server, module, stream, kind):
     """Clients of httpx and httpx2 get the same status, headers and bytes."""
     body = {"model": "m", "messages": MESSAGES, "stream": stream}
 
     async def ask(client: Any) -> Any:
-        async with client.stream("POST", "/chat/completions", json=body) as response:
-            return response.status_code, len(await response.aread()), response.headers.get("content-type")
+        async with entered(client.stream("POST", "/chat/completions", json=body)) as response:
+            content = await settled(response.aread() if kind == "async" else response.read())
+            return response.status_code, len(content), response.headers.get("content-type")
 
-    bare = module.AsyncClient(base_url=server.base_url)
-    async with rl.wrap(bare) as wrapped:
+    made = module.AsyncClient if kind == "async" else module.Client
+    bare = made(base_url=server.base_url)
+    async with entered(rl.wrap(bare)) as wrapped:
         assert await ask(bare) == await ask(wrapped)
     server.begin()
-    async with module.AsyncClient(base_url=server.base_url, transport=rl.ResilientTransport()) as alone:
+    async with entered(made(base_url=server.base_url, transport=rl.ResilientTransport())) as alone:
         assert (await ask(alone))[0] == 200
