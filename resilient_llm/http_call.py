@@ -16,19 +16,22 @@ if TYPE_CHECKING:
 
 
 class Decoder(Protocol):
-    """Tells what the bytes of an answer mean, whole or streamed.
+    """Tells what the bytes of an answer mean, whole or streamed."""
 
-    Attributes:
-        done: Did the answer end?
-        model: The model, once known.
-        id: The answer's id, once known.
-        finish_reason: Why the model stopped, once known.
-    """
+    @property
+    def done(self) -> bool:
+        """Did the answer end?"""
+        ...
 
-    done: bool
-    model: str
-    id: str | None
-    finish_reason: str | None
+    @property
+    def model(self) -> str:
+        """The model, once known."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, once known."""
+        ...
 
     @property
     def failure(self) -> Exception | None:

@@ -117,9 +117,7 @@ class AiohttpSender:
             aiohttp.ClientError: What went wrong on the way.
         """
         request = call.original
-        headers = CIMultiDict(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
-        )
+        headers = CIMultiDict((_text(name), _text(value)) for name, value in request.headers.raw)
         if edited is not None:
             headers.popall("content-length", None)
         coding = headers.get("accept-encoding")
@@ -171,6 +169,14 @@ class _Sessions(Sessions):
             keepalive_timeout=KEEPALIVE_SECONDS if expiry is None else expiry,
             **more,
         )
+
+
+def _text(raw: bytes) -> str:
+    """As aiohttp writes it into the same bytes again, which are UTF-8; what is none it must not refuse."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _sockets(options: list[Any]) -> Any:

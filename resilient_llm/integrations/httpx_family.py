@@ -219,9 +219,8 @@ class HttpxExceptions:
         module = family_of(request).module
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, module.TransportError):
-                found: Exception = cause
-                return found
+            if isinstance(cause, Exception) and isinstance(cause, module.TransportError):
+                return cause
             cause = cause.__cause__
         if error.code in TIMEOUTS:
             kind = module.ReadTimeout

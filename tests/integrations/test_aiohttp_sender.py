@@ -1,0 +1,111 @@
+"""When aiohttp sends in place of a client's transport, and that nobody notices."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from aiohttp import web
+
+import resilient_llm as rl
+from resilient_llm.integrations.aiohttp_sender import AiohttpSender, is_untouched
+from resilient_llm.integrations.httpx_family import family_of
+
+OPTIONS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+
+
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+def module(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def stands_in(module: Any, transport: Any) -> bool:
+    return is_untouched(transport, family_of(module.Request("GET", "http://host")))
+
+
+async def test_only_an_untouched_transport_has_a_stand_in(module):
+    """The library's own, with whatever certificates and limits; none with a proxy, or a socket of one's own."""
+    own = module.AsyncHTTPTransport
+
+    class Mine(own):
+        pass
+
+    assert stands_in(module, own())
+    assert stands_in(
+        module, own(verify=ssl.create_default_context(), limits=module.Limits(max_connections=3))
+    )
+    assert stands_in(module, own(socket_options=OPTIONS))
+    for other in (
+        own(proxy="http://proxy:1"),
+        own(uds="/tmp/x"),  # noqa: S108 - nothing is there
+        own(local_address="127.0.0.1"),
+        own(retries=2),
+        Mine(),
+        module.MockTransport(lambda _: None),
+    ):
+        assert not stands_in(module, other)
+
+
+async def test_a_patched_transport_is_used(module, monkeypatch):
+    """Libraries that mock or trace HTTP patch the transport's class: they go on seeing every request."""
+    seen: list[str] = []
+
+    async def patched(_: Any, request: Any) -> Any:
+        seen.append(str(request.url))
+        return module.Response(200, text="mocked")
+
+    monkeypatch.setattr(module.AsyncHTTPTransport, "handle_async_request", patched)
+    async with rl.wrap(module.AsyncClient()) as client:
+        assert (await client.get("http://nowhere.invalid/")).text == "mocked"
+    assert seen == ["http://nowhere.invalid/"]
+
+
+async def test_certificates_socket_options_and_limits_are_taken_over(module):
+    """The stand-in connects as the transport would have."""
+    context = ssl.create_default_context()
+    transport = module.AsyncHTTPTransport(
+        verify=context, limits=module.Limits(max_connections=3, keepalive_expiry=7), socket_options=OPTIONS
+    )
+    sender = AiohttpSender(transport)
+    connector: Any = sender._sessions._make_connector()
+    assert (connector._ssl, connector.limit, connector._keepalive_timeout) == (context, 3, 7)
+    made = connector._socket_factory((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 0)))
+    assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    made.close()
+    await connector.close()
+
+
+async def test_requests_and_answers_are_those_of_the_transport(module):
+    """Equal headers arrive, a compressed answer comes back as text, and cookies of an answer stay apart."""
+    seen: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(dict(request.headers))
+        response = web.Response(
+            body=gzip.compress(b"hello"), headers={"content-encoding": "gzip", "content-type": "text/plain"}
+        )
+        response.set_cookie("a", "1")
+        response.set_cookie("b", "2")
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/a%20b?c=%2F"  # type: ignore[union-attr]
+    bare = module.AsyncClient(headers={"x-mine": "ü".encode()})
+    async with rl.wrap(bare) as wrapped:
+        one, two = await bare.post(url, json={}), await wrapped.post(url, json={})
+        bare.cookies.clear()
+    await runner.cleanup()
+    assert one.text == two.text == "hello"
+    assert dict(one.cookies) == dict(two.cookies) == {"a": "1", "b": "2"}
+    seen[1].pop("Cookie", None)
+    assert seen[0] == seen[1]
