@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pictures
 import pytest
 import report
 import results
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TABLE = results.Table(
     title="A table", head=["client", "told"], rows=[["a <b>", "pass 1r"], ["c | d", "FAIL"]], note="A note."
@@ -31,6 +28,13 @@ def write(home: Path, session: str = "verdict") -> Path:
         missing={"two": "No module named 'two'"},
         home=home,
     )
+
+
+def test_no_benchmark_hides_a_package_of_the_tests() -> None:
+    """Their folder is on the path, too: equal names would be the first one's that is found."""
+    tests = Path(__file__).parents[1]
+    benchmarks = {path.stem for path in Path(report.__file__).parent.glob("*.py")}
+    assert not benchmarks & {path.stem for path in tests.iterdir()}
 
 
 def test_equal_findings_make_equal_files(tmp_path: Path) -> None:
