@@ -87,7 +87,9 @@ def save(
         },
         "versions": dict(told),
         "options": {
-            name: value for name, value in (options or {}).items() if isinstance(value, str | int | float)
+            name: value
+            for name, value in (options or {}).items()
+            if isinstance(value, str | int | float) and value != ""
         },
         "configurations": dict(configurations or {}),
         "missing": dict(missing or {}),

@@ -203,7 +203,8 @@ PEERS = (
 
 
 def _changed(name: str, **options: object) -> Policy:
-    told = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    spared = {"spare": "fallback=[another backend, always well]"}
+    told = ", ".join(spared.get(option, f"{option}={value!r}") for option, value in options.items())
     return Policy(
         name=name, opened=partial(ours, **options), packages=OWN, configuration=f"{OURS} with {told}"
     )
