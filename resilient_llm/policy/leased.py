@@ -24,7 +24,7 @@ class Leased(Bucket):
 
     A portion may be used for the length of a slot. Where portions are used up before they lapse, the next one
     is twice as large, up to a 120th of the limit; what lapses makes it smaller. What was used alone is charged when
-    the fleet is back.
+    the fleet is back. Where the fleet had nothing left when it was last asked, nobody goes before there is some.
 
     Args:
         slot: Seconds; a 120th of the window.
@@ -36,6 +36,7 @@ class Leased(Bucket):
     _have: float = 0.0
     _since: float = -math.inf
     _again: float = -math.inf
+    _full_until: float = -math.inf
     _left_at: float = -math.inf
     _portion: float = 0.0
     _unused: list[tuple[float, float]] = attrs.field(factory=list)
@@ -47,7 +48,8 @@ class Leased(Bucket):
     def wait(self, amount: float, ahead: float, now: float) -> float:
         """Seconds until there is enough, or until it is time to ask again."""
         if self.alone:
-            return self._own.wait(ahead + min(amount, self._own.allowance), now)
+            own = self._own.wait(ahead + min(amount, self._own.allowance), now)
+            return max(own, self._full_until - now)
         self._lapse(now)
         missing = ahead + min(amount, self.capacity) - self._have
         return 0.0 if missing <= NEGLIGIBLE else max(SOON, self._again - now)
@@ -102,6 +104,7 @@ class Leased(Bucket):
     def refused(self, seconds: float, now: float) -> None:
         """Nothing was; there may be more after so many seconds."""
         self._again = now + min(seconds, LOOK_AGAIN)
+        self._full_until = now + seconds
 
     def _lapse(self, now: float) -> None:
         if self._have > 0 and now >= self._since + self.slot:

@@ -117,3 +117,12 @@ def test_what_was_used_before_counts_when_it_is_alone() -> None:
     assert made.wait(1, 0, 11.0) > 50
     assert not made.is_full(11.0)
     assert made.is_full(80.0)
+
+
+def test_alone_nobody_goes_before_the_fleet_has_something() -> None:
+    """A limit that was used up is used up, also where nobody can be asked any more."""
+    made = bucket()
+    made.refused(5.0, 10.0)
+    made.reach(4, 11.0, alone=True)
+    assert made.wait(1, 0, 11.0) == 4.0
+    assert made.wait(1, 0, 15.0) == 0.0
