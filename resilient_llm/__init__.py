@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .fallback import Fallback
     from .integrations.callables import resilient
     from .integrations.httpx_transport import ResilientTransport
+    from .integrations.replaying import StreamReplay
     from .integrations.wrapping import wrap
     from .middleware import (
         AttemptTimeout,
@@ -194,6 +195,7 @@ __all__ = [
     "ShortenResults",
     "State",
     "StreamRecovery",
+    "StreamReplay",
     "Summarize",
     "SyncResponse",
     "SystemClock",

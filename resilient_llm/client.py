@@ -239,6 +239,9 @@ def _transport(
 def _stack(
     middleware: Sequence[Middleware] | None, transport: Transport, options: StackOptions
 ) -> Sequence[Middleware]:
+    if options.get("recovery") == "replay":
+        msg = "recovery='replay' is for clients that `wrap` wraps; here 'restart' and 'resume' do more"
+        raise ValueError(msg)
     if middleware is None:
         return standard_stack(backend=name_of(transport), **(told_by(transport) | options))
     if options:

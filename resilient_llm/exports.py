@@ -49,6 +49,7 @@ EXPORTS: Final = {
     ".fallback": ("Fallback",),
     ".integrations.callables": ("resilient",),
     ".integrations.httpx_transport": ("ResilientTransport",),
+    ".integrations.replaying": ("StreamReplay",),
     ".integrations.wrapping": ("wrap",),
     ".middleware": (
         "AttemptTimeout",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .error_base import LLMError
     from .events import Event
     from .request import Message, Operation, Request
+    from .wire.replay_parts import Script
 
 
 class Decoder(Protocol):
@@ -89,6 +90,10 @@ class Asked(Protocol):
 
     def decoder(self) -> Decoder:
         """For one answer whose status is 200."""
+        ...
+
+    def script(self) -> Script | None:
+        """What its streams say, for one that is told again; None if that cannot be compared."""
         ...
 
     def refused(self, error: LLMError, /) -> tuple[int | None, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from . import transports
 from .clock import SYSTEM_CLOCK
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
     from .fallback import Fallback
     from .pipeline import Middleware, Transport
+    from .request import Recovery
     from .targets import Target
 
 
 def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages that a call should pass, outermost first; a plain list, to be edited like one.
 
-    Sharing if there is a state, Logging, Deadline, StreamRecovery, Fallback if there are targets for it, then
-    `target_stages`: Cache and Coalesce if there are any, TokenBudget, Retry, breaker.peek, RateLimit, ConcurrencyLimit
-    if asked for, CircuitBreaker, AttemptTimeout, ErrorClassifier.
+    Sharing if there is a state, Logging, Deadline, StreamRecovery (for `recovery="replay"` StreamReplay), Fallback if
+    there are targets for it, then `target_stages`: Cache and Coalesce if there are any, TokenBudget, Retry,
+    breaker.peek, RateLimit, ConcurrencyLimit if asked for, CircuitBreaker, AttemptTimeout, ErrorClassifier.
 
     Args:
         backend: The transport's name, for errors.
@@ -41,11 +42,19 @@ def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions
     stack += [
         Logging(clock=clock),
         Deadline(options.get("deadline", 600.0), clock=clock),
-        StreamRecovery(options.get("recovery", "raise")),
+        _recovery(options.get("recovery", "raise")),
     ]
     if targets := options.get("fallback"):
         stack.append(_fallback(targets, backend, options))
     return [*stack, *stages]
+
+
+def _recovery(mode: Recovery | Literal["replay"]) -> Middleware:
+    if mode != "replay":
+        return StreamRecovery(mode)
+    from .integrations.replaying import StreamReplay  # noqa: PLC0415 - only wrapped clients have bytes to compare
+
+    return StreamReplay()
 
 
 def _fallback(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import backoff
 
@@ -46,7 +46,8 @@ class StackOptions(TypedDict, total=False):
     """The options of `standard_stack`, which `AsyncClient` takes too. Times in seconds; None: no limit.
 
     `max_retries` (3), `wait`, `jitter`, `max_server_delay` (60), `retry_budget` (one of its own): see `Retry`.
-    `deadline` (600): see `Deadline`. `recovery` ("raise"): see `StreamRecovery`. `first_token_timeout` (60),
+    `deadline` (600): see `Deadline`. `recovery` ("raise"): see `StreamRecovery`; for wrapped clients
+    `"replay"`, see `StreamReplay`. `first_token_timeout` (60),
     `idle_timeout` (30), `attempt_timeout` (600): see `AttemptTimeout`. `breaker`: a `CircuitBreaker` of one's own, or
     None for none. `token_budget`: a `TokenBudget` of one's own, or None for none. `context_window`: the model's
     window in tokens, or a function of the model that gives it; `default_max_tokens`: what the backend sets aside for
@@ -67,7 +68,7 @@ class StackOptions(TypedDict, total=False):
     max_server_delay: float
     retry_budget: RetryBudget | None
     deadline: float | None
-    recovery: Recovery
+    recovery: Recovery | Literal["replay"]
     first_token_timeout: float | None
     idle_timeout: float | None
     attempt_timeout: float | None

@@ -29,12 +29,7 @@ def client_stack(
         ValueError: A recovery that a client's user could not be told of.
     """
     recovery: str = options.get("recovery", "raise")
-    if recovery == "replay":
-        msg = (
-            "recovery='replay' is not there yet: leave it out, and a stream that breaks after content raises"
-        )
-        raise NotImplementedError(msg)
-    if recovery != "raise":
+    if recovery not in {"raise", "replay"}:
         msg = f"recovery must be 'raise' or 'replay' for a wrapped client, which knows no restarts, not {recovery!r}"
         raise ValueError(msg)
     if middleware is None:

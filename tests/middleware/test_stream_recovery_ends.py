@@ -20,7 +20,7 @@ from resilient_llm.errors import (
 )
 from resilient_llm.events import Finish, Restarted, TextDelta, Waiting
 from resilient_llm.middleware import CircuitBreaker, ErrorClassifier, Retry, StreamRecovery
-from resilient_llm.middleware.stream_recovery import MOST
+from resilient_llm.middleware.repeating import MOST
 from resilient_llm.pipeline import Pipeline
 from resilient_llm.presets import standard_stack
 from resilient_llm.response import OutcomeKind, Response

@@ -10,6 +10,7 @@ import msgspec
 from resilient_llm.errors import ErrorCode
 from resilient_llm.wire.anthropic_messages import encode_messages
 from resilient_llm.wire.anthropic_stream import ChatStreamDecoder
+from resilient_llm.wire.replay_anthropic import MessagesScript
 
 from .dialect import MAX_ANSWER_BYTES, STATUSES, Spoken, besides, model_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from resilient_llm.errors import LLMError
     from resilient_llm.http_call import Decoder
     from resilient_llm.request import Message
+    from resilient_llm.wire.replay_parts import Script
 
     from .dialect import Head
 
@@ -88,6 +90,10 @@ class AnthropicMessages:
     def decoder(self, spoken: Spoken) -> Decoder:  # noqa: ARG002
         """The same for whole messages and streams."""
         return ChatStreamDecoder(max_event_bytes=MAX_ANSWER_BYTES)
+
+    def script(self) -> Script:
+        """Text is told again."""
+        return MessagesScript()
 
     def refused(self, error: LLMError) -> tuple[int | None, bytes]:
         """In Anthropic's words; an overload has a status of its own."""

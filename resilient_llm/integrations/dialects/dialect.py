@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resilient_llm.errors import LLMError
     from resilient_llm.http_call import Decoder
     from resilient_llm.request import Message, Operation, Request
+    from resilient_llm.wire.replay_parts import Script
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
@@ -61,6 +62,10 @@ class Dialect(Protocol):
 
     def decoder(self, spoken: Spoken) -> Decoder:
         """For one answer, whole or streamed."""
+        ...
+
+    def script(self) -> Script | None:
+        """For one stream that is told again; None if that cannot be compared."""
         ...
 
     def refused(self, error: LLMError) -> tuple[int | None, bytes]:
@@ -113,6 +118,10 @@ class Spoken:
     def decoder(self) -> Decoder:
         """For one answer whose status is 200."""
         return self.dialect.decoder(self)
+
+    def script(self) -> Script | None:
+        """For one stream that is told again."""
+        return self.dialect.script()
 
     def refused(self, error: LLMError) -> tuple[int | None, bytes]:
         """An error of ours as this dialect's backend would have said it."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_llm.wire.openai_choices import ChoicesDecoder
 from resilient_llm.wire.openai_stream import ChatStreamDecoder
+from resilient_llm.wire.replay_openai import ChatScript
 
 from .dialect import MAX_ANSWER_BYTES, Spoken, besides, model_of, openai_refusal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from resilient_llm.errors import LLMError
     from resilient_llm.http_call import Decoder
     from resilient_llm.request import Message
+    from resilient_llm.wire.replay_parts import Script
 
     from .dialect import Head
 
@@ -47,6 +49,10 @@ class OpenAIChat:
         if isinstance(choices, int) and choices > 1:
             return ChoicesDecoder(choices, max_event_bytes=MAX_ANSWER_BYTES)
         return ChatStreamDecoder(max_event_bytes=MAX_ANSWER_BYTES)
+
+    def script(self) -> Script:
+        """Text is told again."""
+        return ChatScript()
 
     def refused(self, error: LLMError) -> tuple[int | None, bytes]:
         """In OpenAI's words."""

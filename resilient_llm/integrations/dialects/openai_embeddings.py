@@ -42,6 +42,9 @@ class OpenAIEmbeddings:
         """Whole answers only."""
         return WholeDecoder(_decode)
 
+    def script(self) -> None:
+        """Nothing here is told again."""
+
     def refused(self, error: LLMError) -> tuple[int | None, bytes]:
         """In OpenAI's words."""
         return openai_refusal(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.wire.openai_responses import ResponseStreamDecoder
+from resilient_llm.wire.replay_responses import ResponsesScript
 
 from .dialect import MAX_ANSWER_BYTES, Spoken, besides, model_of, openai_refusal
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from resilient_llm.errors import LLMError
     from resilient_llm.http_call import Decoder
     from resilient_llm.request import Message
+    from resilient_llm.wire.replay_parts import Script
 
     from .dialect import Head
 
@@ -66,6 +68,10 @@ class OpenAIResponses:
     def decoder(self, spoken: Spoken) -> Decoder:  # noqa: ARG002
         """The same for whole responses and streams."""
         return ResponseStreamDecoder(max_event_bytes=MAX_ANSWER_BYTES)
+
+    def script(self) -> Script:
+        """Text is told again."""
+        return ResponsesScript()
 
     def refused(self, error: LLMError) -> tuple[int | None, bytes]:
         """In OpenAI's words."""

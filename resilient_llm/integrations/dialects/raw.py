@@ -58,6 +58,9 @@ class Raw:
         """Bytes, and their end."""
         return OpaqueDecoder()
 
+    def script(self) -> None:
+        """Nothing here is told again."""
+
     def refused(self, error: LLMError) -> tuple[int | None, bytes]:
         """In OpenAI's words, for want of others."""
         return openai_refusal(error)

@@ -1,0 +1,233 @@
+"""Streams that are told again: any pieces, any break, any reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resilient_llm.wire.replay import Delivered, Replay, StreamsDifferError
+from resilient_llm.wire.replay_anthropic import MessagesScript
+from resilient_llm.wire.replay_openai import ChatScript
+from resilient_llm.wire.replay_responses import ResponsesScript
+from resilient_llm.wire.sse import SSEDecoder
+
+Pieces = list[list[str]]
+"""The pieces of each text: choice by choice, or block by block."""
+
+
+def frame(body: Any, name: str = "") -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(body)}\n\n".encode()
+
+
+def chunk(name: str, index: int, delta: Any, finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, **more}
+    return frame({"id": name, "created": len(name), "choices": [choice], "usage": None})
+
+
+def chat(name: str, pieces: Pieces) -> list[bytes]:
+    """The choices take turns."""
+    frames = []
+    for turn in range(max(map(len, pieces)) + 2):
+        for index, texts in enumerate(pieces):
+            if turn == 0:
+                frames.append(chunk(name, index, {"role": "assistant", "content": ""}))
+            elif turn <= len(texts):
+                frames.append(chunk(name, index, {"content": texts[turn - 1], "tool_calls": None}))
+            elif turn == len(texts) + 1:
+                frames.append(chunk(name, index, {}, "stop"))
+    usage = {"id": name, "created": len(name), "choices": [], "usage": {"total_tokens": len(name)}}
+    return [*frames, frame(usage), b"data: [DONE]\n\n"]
+
+
+def messages(name: str, pieces: Pieces) -> list[bytes]:
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": name, "content": [], "usage": {"input_tokens": 1}}},
+        {"type": "ping"},
+    ]
+    for index, texts in enumerate(pieces):
+        begun = {"type": "text", "text": ""}
+        events.append({"type": "content_block_start", "index": index, "content_block": begun})
+        deltas = [{"type": "text_delta", "text": text} for text in texts]
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    events.append({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}})
+    events.append({"type": "message_stop"})
+    return [frame(event, event["type"]) for event in events]
+
+
+def responses(name: str, pieces: Pieces) -> list[bytes]:
+    def response(**more: Any) -> dict[str, Any]:
+        return {"response": {"id": name, **more}}
+
+    events: list[tuple[str, dict[str, Any]]] = [("created", response()), ("in_progress", response())]
+    items = []
+    for index, texts in enumerate(pieces):
+        place = {"output_index": index}
+        identity = f"{name}-{index}"
+        item = {"id": identity, "type": "message", "content": []}
+        events.append(("output_item.added", {"item": item, **place}))
+        place |= {"item_id": identity, "content_index": 0}
+        whole = "".join(texts)
+        part = {"type": "output_text", "text": "", "annotations": []}
+        events.append(("content_part.added", {"part": part, **place}))
+        events += [("output_text.delta", {"delta": text, "logprobs": [], **place}) for text in texts]
+        events.append(("output_text.done", {"text": whole, **place}))
+        events.append(("content_part.done", {"part": {**part, "text": whole}, **place}))
+        items.append({**item, "content": [{**part, "text": whole}]})
+        events.append(("output_item.done", {"item": items[-1], "output_index": index}))
+    events.append(("completed", response(output=items)))
+    return [
+        frame({"type": f"response.{kind}", "sequence_number": number, **body}, f"response.{kind}")
+        for number, (kind, body) in enumerate(events)
+    ]
+
+
+def bodies(data: bytes) -> list[Any]:
+    return [
+        json.loads(event.data)
+        for event in SSEDecoder().feed(data)
+        if event.name != "ping" and event.data != b"[DONE]"
+    ]
+
+
+def merged(data: bytes) -> list[Any]:
+    """A stream with neighbouring pieces of one text put together: what its reader makes of it."""
+    events: list[Any] = []
+    places: dict[Any, dict[str, Any]] = {}
+    for body in bodies(data):
+        kind = body.pop("type", None)
+        body.pop("sequence_number", None)
+        if kind is None and body["choices"]:
+            choice = body["choices"][0]
+            key, text = (body["id"], body["created"], choice["index"]), choice["delta"].get("content")
+            finish = choice["finish_reason"]
+        else:
+            key = (kind, body.get("item_id"), body.get("output_index"), body.get("index"))
+            text = body.get("delta")
+            text = text.get("text") if isinstance(text, dict) else text
+            finish = None
+        if text is not None and key in places:
+            places[key]["text"] += text
+        elif text is not None:
+            places[key] = {"key": key, "text": text}
+            events.append(places[key])
+        else:
+            events.append((key, finish, body if kind != "content_block_delta" else None))
+    return events
+
+
+DIALECTS: dict[str, tuple[Any, Any]] = {
+    "chat": (chat, ChatScript),
+    "messages": (messages, MessagesScript),
+    "responses": (responses, ResponsesScript),
+}
+
+ENDS = {"chat": 2, "messages": 2, "responses": 1}
+"""Events after which a break is none: the answer is complete."""
+
+
+def replayed(dialect: str, first: list[bytes], again: bytes, reads: list[int]) -> tuple[bytes, bool]:
+    """What the reader gets after a break, and whether the streams differ."""
+    script = DIALECTS[dialect][1]()
+    replay = Replay(Delivered(b"".join(first), script), script)
+    out = b""
+    try:
+        at = 0
+        for size in reads:
+            out += b"".join(replay.feed(again[at : at + size]))
+            at += size
+        out += b"".join(replay.feed(again[at:]))
+        return out + b"".join(replay.eof()), False
+    except StreamsDifferError:
+        return out, True
+
+
+def texts_of(data: bytes) -> dict[Any, str]:
+    """The text of each place, ids aside."""
+    found: dict[Any, str] = {}
+    for body in bodies(data):
+        for holder in body.get("choices", [body]):
+            text = holder.get("delta")
+            text = (text.get("content") or text.get("text")) if isinstance(text, dict) else text
+            place = (holder.get("index"), body.get("output_index"))
+            if isinstance(text, str):
+                found[place] = found.get(place, "") + text
+    return found
+
+
+letters = st.text(alphabet="ab\u00e9 \U0001f600\n", min_size=1, max_size=6)
+
+
+@st.composite
+def cut_up(draw: st.DrawFn, texts: list[str]) -> Pieces:
+    cut: Pieces = []
+    for text in texts:
+        ends = sorted(draw(st.sets(st.integers(1, max(1, len(text))), max_size=3)) | {len(text)})
+        cut.append([text[begin:end] for begin, end in zip([0, *ends], ends, strict=False) if text[begin:end]])
+    return cut
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_equal_texts_are_read_once(dialect, data):
+    """Whatever the pieces, the break and the reads: the reader has what an unbroken stream says, with the first ids."""
+    write = DIALECTS[dialect][0]
+    texts = data.draw(st.lists(letters, min_size=1, max_size=3))
+    first = write("first", data.draw(cut_up(texts)))
+    again = b"".join(write("other", data.draw(cut_up(texts))))
+    had = first[: data.draw(st.integers(1, len(first) - ENDS[dialect]))]
+    out, differs = replayed(dialect, had, again, data.draw(st.lists(st.integers(1, 300), max_size=5)))
+    assert not differs
+    events = merged((b"".join(had) + out).replace(b"other-", b"first-"))  # items that were begun only now
+    expected = merged(b"".join(first))
+    for usage in [event for event in events if isinstance(event, tuple) and event[2].get("usage")]:
+        usage[2]["usage"] = next(
+            e[2]["usage"] for e in expected if isinstance(e, tuple) and e[2].get("usage")
+        )
+    key = repr
+    assert sorted(events, key=key) == sorted(expected, key=key)
+    numbers = [body["sequence_number"] for body in bodies(b"".join(had) + out) if "sequence_number" in body]
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_other_texts_never_reach_the_reader(dialect, data):
+    """Whatever is told instead: the streams differ exactly if the reader has what the second does not begin with."""
+    write = DIALECTS[dialect][0]
+    short = st.lists(st.text(alphabet="ab", min_size=1, max_size=3), min_size=1, max_size=3)
+    one, two = data.draw(short), data.draw(short)
+    first = write("first", data.draw(cut_up(one)))
+    again = b"".join(write("other", data.draw(cut_up(two))))
+    had = first[: data.draw(st.integers(1, len(first) - ENDS[dialect]))]
+    out, differs = replayed(dialect, had, again, data.draw(st.lists(st.integers(1, 300), max_size=9)))
+    assert differs == (not begins_with(b"".join(had), again))
+    before, after, told = texts_of(b"".join(had)), texts_of(b"".join(had) + out), texts_of(again)
+    for place, text in after.items():
+        assert text == before.get(place, "") or told.get(place, "").startswith(text)
+    if not differs:
+        assert after == told
+
+
+def begins_with(had: bytes, again: bytes) -> bool:
+    """Could the second stream go on from what was delivered of the first?"""
+    told, texts = texts_of(again), texts_of(had)
+    begun, ended = set(), set()
+    for body in bodies(had):
+        for holder in body.get("choices", [body]):
+            place = (holder.get("index"), body.get("output_index"))
+            if place != (None, None):
+                begun.add(place)
+            if holder.get("finish_reason") or str(body.get("type")).endswith(("_stop", ".done")):
+                ended.add(place)
+    return begun <= told.keys() and all(
+        told[place] == text if place in ended else told[place].startswith(text)
+        for place, text in texts.items()
+    )
