@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Waiting,
     )
     from .fallback import Fallback
+    from .integrations.aiohttp_middleware import ResilientMiddleware
     from .integrations.callables import resilient
     from .integrations.httpx_transport import ResilientTransport
     from .integrations.replaying import StreamReplay
@@ -184,6 +185,7 @@ __all__ = [
     "ReasoningDelta",
     "RedisState",
     "Request",
+    "ResilientMiddleware",
     "ResilientTransport",
     "Response",
     "Restarted",

@@ -48,6 +48,7 @@ EXPORTS: Final = {
     ),
     ".fallback": ("Fallback",),
     ".integrations.callables": ("resilient",),
+    ".integrations.aiohttp_middleware": ("ResilientMiddleware",),
     ".integrations.httpx_transport": ("ResilientTransport",),
     ".integrations.replaying": ("StreamReplay",),
     ".integrations.wrapping": ("wrap",),

@@ -15,7 +15,7 @@ Client = TypeVar("Client")
 
 CAN_BE_WRAPPED: Final = (
     "a client of openai (Azure, too), anthropic or another SDK of that make, or of httpx or httpx2, "
-    "async or sync"
+    "async or sync, or an aiohttp.ClientSession"
 )
 
 
@@ -37,9 +37,9 @@ class Library(Protocol):
 
 def _libraries() -> tuple[Library, ...]:
     """To add one: a module with these three functions, and its name here. None imports its library."""
-    from . import generated_sdks, httpx_clients  # noqa: PLC0415 - only those who wrap need them
+    from . import aiohttp_sessions, generated_sdks, httpx_clients  # noqa: PLC0415 - only those who wrap need them
 
-    return (generated_sdks, httpx_clients)
+    return (generated_sdks, httpx_clients, aiohttp_sessions)
 
 
 def wrap(
@@ -47,11 +47,13 @@ def wrap(
 ) -> Client:
     """A client of the same type whose calls pass a stack of stages. `client` itself is not changed.
 
-    The new client raises its library's own exceptions, with our error on `llm_error`, and an SDK's never retries by
-    itself; both clients use the same connections, so closing the new one closes the other, too.
+    Only of an aiohttp session it is the same one that is returned, with a middleware behind its own. A wrapped client
+    raises its library's own exceptions, with our error on `llm_error`, and never retries by itself. It uses the
+    connections of the one that was given, so closing it closes the other, too.
 
     Args:
-        client: A client of openai or anthropic, or of another SDK of that make; a client of httpx or httpx2.
+        client: A client of openai or anthropic, or of another SDK of that make; a client of httpx or httpx2; a
+            `ClientSession` of aiohttp.
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`. Where the
             client has a read timeout of its own, that goes before theirs.
@@ -74,7 +76,7 @@ def wrap(
 
 
 def _is_closed(client: object) -> bool:
-    closed = getattr(client, "is_closed", False)
+    closed = getattr(client, "is_closed", getattr(client, "closed", False))
     return bool(closed() if callable(closed) else closed)
 
 
