@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST = 0.05
-SLACK = 0.1
+SLACK = 0.25
 """Seconds that a busy machine adds to any measurement of one's own."""
 
 
@@ -99,7 +99,7 @@ async def test_calls_go_on_and_it_returns(
             assert longest < LONGEST + SLACK
             assert states[0].alone
             assert states[1].alone
-            assert told(caplog).count("lost") == 2
+            assert told(caplog).count("lost") - told(caplog).count("back") == 2
             mend_it(what, server, line)
             waited = await until(lambda: not states[0].alone and not states[1].alone)
             assert waited < 2.0 + SLACK
