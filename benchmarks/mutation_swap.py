@@ -7,6 +7,7 @@ alone, the quickest first, in a fork that need neither import nor collect anythi
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -58,6 +59,9 @@ class Hunter:
         items = session.items
         progress(f"clean run of {len(items)} tests, for what they reach")
         modules = sorted({mutant.module for mutant in self.chosen})
+        for module in modules:
+            name = ".".join([self.package.name, *Path(module).with_suffix("").parts])
+            importlib.import_module(name)  # some are imported only when they are needed
         known = _learn(items, [self.package / module for module in modules])
         gc.collect()
         functions = _functions({str(self.package / module) for module in modules})
