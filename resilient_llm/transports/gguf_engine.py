@@ -23,7 +23,7 @@ from msgspec import json
 from resilient_llm.errors import BackendFailure, ModelInvalidRequestError, ModelUnavailableError
 from resilient_llm.events import Finish, Result, UsageEvent
 from resilient_llm.models import Embeddings, Usage
-from resilient_llm.wire.openai import ChatStreamDecoder, decode_embeddings, encode_chat
+from resilient_llm.wire.openai import ChatStreamDecoder, as_tools, decode_embeddings, encode_chat, is_legacy
 from resilient_llm.wire.payload import int_of, load_object, object_of, text_of
 
 from .engine import not_installed, unusable
@@ -76,7 +76,7 @@ class GGUFEngine:
 
     def chat(self, request: Request, emit: Emit) -> None:
         """Answer; what comes is read as a server's stream would be."""
-        decoder = ChatStreamDecoder()
+        decoder = ChatStreamDecoder(legacy=is_legacy(request))
 
         def take(chunk: bytes) -> bool:
             return emit(decoder.feed(b"data: " + chunk + b"\n\n"))
@@ -128,7 +128,7 @@ class GGUFEngine:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         extensions["body"] = body
         asked = attrs.evolve(request, messages=request.begun, extensions=extensions, stream=True)
-        written = encode_chat(asked)
+        written = encode_chat(as_tools(asked))  # llama.cpp would drop functions without a word
         if text and not (text_of(self._ask("/apply-template", written).get("prompt")) or "").endswith(text):
             msg = "the model's template does not go on with an answer that was begun"
             raise ModelInvalidRequestError(msg)

@@ -133,6 +133,16 @@ def test_a_seed_asks_for_the_same_answer_again(engine, binding):
     assert binding.bodies[0]["cache_prompt"] is False
 
 
+def test_functions_go_as_tools_and_come_back_as_a_function_call(engine, binding):
+    """llama.cpp would drop the old kind without a word."""
+    call = {"index": 0, "id": "call_1", "function": {"name": "rain", "arguments": "{}"}}
+    binding.chunks = [{"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}]
+    events = events_of(engine, Request(messages=HI.messages, params={"functions": [{"name": "rain"}]}))
+    assert binding.bodies[0]["tools"] == [{"type": "function", "function": {"name": "rain"}}]
+    assert "functions" not in binding.bodies[0]
+    assert events[-1] == Finish("function_call")
+
+
 def test_it_stops_when_nobody_wants_more(engine, binding):
     """At the very piece."""
     events_of(engine, stop_after=1)
