@@ -203,7 +203,7 @@ class Link:
             self.peers = max(1, int(test[0]))
         if not self.alone:
             self._heard = self.loop.time()
-        elif took <= PATIENCE and was_alone:  # so that the test has read everything
+        elif test is not None and took <= PATIENCE and was_alone:  # so that the test has read everything
             self.alone = False
             for told in test[1]:
                 self._tell(json.loads(told))
