@@ -119,9 +119,10 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """A million calls through the whole stack, in virtual time: nothing may grow."""
-    session.install("-e", ".")
+    """A million calls through the whole stack, in virtual time: nothing may grow; a thousand, cancelled at random."""
+    session.install("-e", ".", *_groups("test"))
     session.run("python", "benchmarks/soak.py", *session.posargs)
+    session.run("pytest", "-m", "soak", "--soak", "tests")
 
 
 TOKEN_PEERS = {

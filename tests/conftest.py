@@ -12,10 +12,11 @@ pytest.register_assert_rewrite("conformance.rows")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real", action="store_true", help="run the tests against a real llama.cpp server")
     parser.addoption("--shared", action="store_true", help="run the tests of many processes on one Redis")
+    parser.addoption("--soak", action="store_true", help="run the tests with very many calls")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for name, needs in (("real", "a real server"), ("shared", "many processes and time")):
+    for name, needs in (("real", "a real server"), ("shared", "many processes and time"), ("soak", "time")):
         if config.getoption(f"--{name}"):
             continue
         skip = pytest.mark.skip(reason=f"needs {needs}: nox -s {name}")

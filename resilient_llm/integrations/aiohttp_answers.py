@@ -58,7 +58,7 @@ class SessionReceived:
             return None
         if complete:
             return asyncio.get_running_loop().create_task(self._drain())
-        self.head.close()
+        self._drop()
         return None
 
     async def _drain(self) -> None:
@@ -67,7 +67,14 @@ class SessionReceived:
                 while await self._content.readany():
                     pass
         except (aiohttp.ClientError, TimeoutError):
-            self.head.close()
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close the connection, but not what the user reads: a replay may go on there."""
+        head = self.head
+        shown, head.content = head.content, self._content
+        head.close()
+        head.content, head._released = shown, False  # noqa: SLF001 - so that leaving it is heard of
 
 
 class _Undisturbed(BaseProtocol):

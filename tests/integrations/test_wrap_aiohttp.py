@@ -201,6 +201,30 @@ async def test_a_stream_that_breaks_raises_where_it_broke():
     assert caught.value.llm_error.partial.text
 
 
+@pytest.mark.parametrize("leave", [False, True], ids=["read", "left"])
+async def test_a_stream_is_replayed(leave):
+    """With `recovery="replay"` its reader notices nothing; leaving it ends what goes on in its place."""
+    options = {"recovery": "replay", "concurrency": 1}
+    faults = (Answer(), Cut(after=3), Answer(interval=0.01), Answer())
+    async with FaultServer(faults) as server, session(server, options=options) as client:
+        async with post(client, STREAM) as answer:
+            expected = text_of(await answer.read())
+        async with post(client, STREAM) as answer:
+            if leave:
+                while len(server.requests) < 3:
+                    await answer.content.readline()
+            else:
+                assert text_of(await answer.read()) == expected
+        async with post(client) as answer:
+            assert answer.status == 200
+        assert len(server.requests) == 4
+
+
+def text_of(data: bytes) -> str:
+    events = [json.loads(line[6:]) for line in data.splitlines() if line.startswith(b"data: {")]
+    return "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
+
+
 async def _kept(content: Any, lines: list[bytes]) -> AsyncIterator[bytes]:
     async for line in content:
         lines.append(line)

@@ -125,6 +125,14 @@ def test_a_stream_that_breaks_raises_where_it_broke(http_client):
     assert caught.value.llm_error.partial.text == "".join(texts)
 
 
+def test_a_stream_is_replayed(http_client):
+    """With `recovery="replay"` its reader notices nothing."""
+    faults = (Answer(), Cut(after=3), Answer())
+    with serving(*faults) as server, wrapped(server, http_client=http_client, recovery="replay") as client:
+        assert text_of(ask(client, stream=True)) == text_of(ask(client, stream=True))
+        assert len(server.requests) == 3
+
+
 def test_the_deadline_ends_a_wait(http_client):
     """A server that hangs costs what the caller gave it, whatever its transport is blocked in."""
     begun = time.monotonic()
