@@ -73,10 +73,12 @@ def shared(session: nox.Session) -> None:
 
 @nox.session
 def bench_overhead(session: nox.Session) -> None:
-    """What the stages cost: client CPU against a bare aiohttp call, as ratios; `-- --peers` adds the peers."""
+    """What the stages cost: client CPU against bare calls, as ratios; `-- --peers` or `-- --wrapped` adds more."""
     session.install("-e", ".", PICTURES)
     if "--peers" in session.posargs:
         session.install("openai", "litellm", "langchain-openai")
+    if "--wrapped" in session.posargs:
+        session.install("openai>=3")
     session.run("python", "benchmarks/overhead.py", *session.posargs)
 
 

@@ -4,7 +4,9 @@ A loopback server in a process of its own gives canned answers. Contestants take
 the machine's drift hits all of them), the CPU time of this process is taken for each, and the medians of the
 rounds are compared.
 
-    python benchmarks/overhead.py [--rounds 15] [--calls 200] [--peers] [--json FILE]
+    python benchmarks/overhead.py [--rounds 15] [--calls 200] [--peers] [--wrapped] [--json FILE]
+
+`--wrapped` compares clients of openai that are wrapped with bare ones, async and sync.
 """
 
 from __future__ import annotations
@@ -221,6 +223,21 @@ def openai_sdk(client: object, *, stream: bool) -> Contestant:
     return streamed if stream else whole
 
 
+def blocking_openai_sdk(client: object, *, stream: bool) -> Contestant:
+    """In the loop's thread, which has nothing else to do; the CPU time is that of all threads."""
+
+    async def whole() -> None:
+        done = client.chat.completions.create(model="canned-1", messages=MESSAGES)
+        assert done.choices[0].message.content
+
+    async def streamed() -> None:
+        with client.chat.completions.create(model="canned-1", messages=MESSAGES, stream=True) as response:
+            words = [chunk.choices[0].delta.content for chunk in response if chunk.choices]
+        assert len(words) == CHUNKS + 2
+
+    return streamed if stream else whole
+
+
 def litellm_call(url: str, *, stream: bool) -> Contestant:
     import litellm
 
@@ -309,6 +326,24 @@ async def contest(
         return await measure(contestants, rounds, calls)
 
 
+async def wrapped_contest(root: str, path: str, *, stream: bool, rounds: int, calls: int) -> dict[str, float]:
+    """Clients of openai, bare and wrapped."""
+    import openai
+
+    import resilient_llm as rl
+
+    options = {"base_url": f"{root}{path}", "api_key": "none"}
+    with openai.OpenAI(**options) as bare_sync, rl.wrap(openai.OpenAI(**options)) as wrapped_sync:
+        async with openai.AsyncOpenAI(**options) as bare, rl.wrap(openai.AsyncOpenAI(**options)) as wrapped:
+            contestants = {
+                "openai, async": openai_sdk(bare, stream=stream),
+                "openai, async, wrapped": openai_sdk(wrapped, stream=stream),
+                "openai, sync": blocking_openai_sdk(bare_sync, stream=stream),
+                "openai, sync, wrapped": blocking_openai_sdk(wrapped_sync, stream=stream),
+            }
+            return await measure(contestants, rounds, calls)
+
+
 async def connections_of_lagging_streams(root: str, streams: int) -> int:
     """How many connections sequential streams use whose terminator lags behind the end marker by 150 ms."""
     import resilient_llm as rl
@@ -339,6 +374,46 @@ def import_times(module: str, runs: int = 9) -> float:
     seconds(f"import {module}")
     pairs = [(seconds(f"import {module}"), seconds("pass")) for _ in range(runs)]
     return statistics.median(full - empty for full, empty in pairs)
+
+
+WRAPPED_BOUNDS = {
+    ("whole", "async"): 0.9,
+    ("whole", "sync"): 1.6,
+    ("burst", "async"): 1.05,
+    ("burst", "sync"): 2.0,
+}
+
+
+def wrapped_tables(results: dict[str, dict[str, float]]) -> list[Table]:
+    """The same for the page."""
+    rows = []
+    for (name, kind), bound in WRAPPED_BOUNDS.items():
+        if name in results:
+            base, seconds = results[name][f"openai, {kind}"], results[name][f"openai, {kind}, wrapped"]
+            told = f"{'kept' if seconds / base <= bound else 'MISSED'}: {bound}"
+            rows.append(
+                [f"{name}, {kind}", f"{seconds * 1e6:.0f} us", f"{seconds / base:.2f}", told],
+            )
+    note = "Clients of openai that are wrapped, against bare ones: a whole answer, and a stream that comes at once."
+    return [
+        Table(title="Wrapped clients: CPU", head=["case", "a call", "x bare", "bound"], rows=rows, note=note)
+    ]
+
+
+def report_wrapped(results: dict[str, dict[str, float]]) -> bool:
+    """Print the table of wrapped clients; True if all bounds are kept."""
+    kept = True
+    for (name, kind), bound in WRAPPED_BOUNDS.items():
+        if name in results:
+            times = results[name]
+            base, seconds = times[f"openai, {kind}"], times[f"openai, {kind}, wrapped"]
+            kept &= seconds / base <= bound
+            print(
+                f"\n{name}, {kind} (client CPU per call)"
+                f"\n  bare {base * 1e6:9.0f} us, wrapped {seconds * 1e6:9.0f} us  {seconds / base:6.2f} x"
+                f"\n  bound {bound} x: {'kept' if seconds / base <= bound else 'MISSED'}"
+            )
+    return kept
 
 
 BOUNDS = {"whole": 1.3, "burst": 0.6, "trickle": 1.2, "import": 1.35, "connections": 1}
@@ -407,6 +482,7 @@ def main() -> int:
     parser.add_argument(
         "--peers", action="store_true", help="measure openai, litellm and langchain-openai, too"
     )
+    parser.add_argument("--wrapped", action="store_true", help="measure wrapped clients of openai instead")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     parser.add_argument("--only", choices=("whole", "burst", "trickle", "import", "connections"))
     options = parser.parse_args()
@@ -422,12 +498,13 @@ def main() -> int:
         server.terminate()
         server.join()
     show("")
-    kept = report(results, extra)
+    kept = report_wrapped(results) if options.wrapped else report(results, extra)
+    bounds = {" ".join(case): bound for case, bound in WRAPPED_BOUNDS.items()} if options.wrapped else BOUNDS
     save(
-        "bench_overhead",
+        "bench_wrapped" if options.wrapped else "bench_overhead",
         told=dict(part.rsplit(" ", 1) for part in versions().split(", ")),
-        tables=tables(results, extra),
-        data={"cpu_seconds": results, "extra": extra, "bounds": BOUNDS},
+        tables=wrapped_tables(results) if options.wrapped else tables(results, extra),
+        data={"cpu_seconds": results, "extra": extra, "bounds": bounds},
         options=vars(options),
     )
     if options.json:
@@ -446,10 +523,18 @@ def run(root: str, options: argparse.Namespace) -> tuple[dict[str, dict[str, flo
         "trickle": ("/trickle/v1", True, max(1, options.calls // 100)),
     }
     for name, (path, stream, calls) in plans.items():
+        if options.wrapped:
+            if name != "trickle" and options.only in {None, name}:
+                rounds = max(3, options.rounds // 2)
+                plan = wrapped_contest(root, path, stream=stream, rounds=rounds, calls=calls)
+                results[name] = asyncio.run(plan)
+            continue
         if options.only in {None, name}:
             rounds = options.rounds if name != "trickle" else max(3, options.rounds // 3)
             plan = contest(root, path, stream=stream, peers=options.peers, rounds=rounds, calls=calls)
             results[name] = asyncio.run(plan)
+    if options.wrapped:
+        return results, extra
     if options.only in {None, "import"}:
         extra["import"] = import_times("resilient_llm.client") / import_times("aiohttp")
     if options.only in {None, "connections"}:
