@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .middleware.cache import Cache
     from .middleware.cache_store import CacheStore, MemoryStore
     from .middleware.coalesce import Coalesce
+    from .middleware.telemetry import Telemetry
     from .models import (
         Attempt,
         Completion,
@@ -202,6 +203,7 @@ __all__ = [
     "SyncResponse",
     "SystemClock",
     "Target",
+    "Telemetry",
     "TextDelta",
     "TokenBudget",
     "TokenLimitExceededError",

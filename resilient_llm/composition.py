@@ -18,6 +18,7 @@ class CompositionError(ValueError):
 
 _SINGLE = {
     "retry": "two Retry stages multiply their attempts: keep one",
+    "telemetry": "two Telemetry stages tell of each call twice: keep one",
     "deadline": "two Deadline stages: keep the outer one",
     "recovery": "two StreamRecovery stages multiply their restarts: keep one",
     "fallback": "two Fallback stages: keep one, and give it all targets in order",
@@ -32,6 +33,15 @@ _SINGLE = {
 
 _ACTS_ON_ERRORS = "ErrorClassifier after {}, which acts on classified errors"
 _RULES: Mapping[tuple[str, str], str] = {
+    (
+        "telemetry",
+        "deadline",
+    ): "Telemetry before Deadline, or a deadline that passes looks like a caller who left",
+    ("telemetry", "recovery"): "Telemetry before StreamRecovery, whose restarts are part of one call",
+    ("telemetry", "fallback"): "Telemetry before Fallback, whose targets are part of one call",
+    ("telemetry", "cache"): "Telemetry before Cache, whose answers are calls, too",
+    ("telemetry", "coalesce"): "Telemetry before Coalesce: who joins a call makes one",
+    ("telemetry", "retry"): "Telemetry before Retry, or each attempt is told as a call",
     ("deadline", "recovery"): "Deadline before StreamRecovery, whose restarts it bounds",
     ("deadline", "fallback"): "Deadline before Fallback, whose targets share what is left of it",
     ("deadline", "retry"): "Deadline before Retry, whose waits it bounds",

@@ -68,6 +68,7 @@ EXPORTS: Final = {
     ".middleware.cache": ("Cache",),
     ".middleware.cache_store": ("CacheStore", "MemoryStore"),
     ".middleware.coalesce": ("Coalesce",),
+    ".middleware.telemetry": ("Telemetry",),
     ".models": (
         "Attempt",
         "Completion",

@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
+from .events import Finish
+
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from .body import Limit
     from .events import Event
+    from .models import Completion
     from .outcome import Outcome
+    from .wire.transcript import Transcript
 
 Args = TypeVarTuple("Args")
 
@@ -20,9 +25,21 @@ class Hooks:
 
     outcome: Outcome | None
     limits: list[Limit]
+    _ready: deque[Event]
+    _transcript: Transcript
     _on_event: list[Callable[[Event], Event]]
     _on_error: list[Callable[[Exception], Exception]]
     _on_settle: list[Callable[[Outcome], None]]
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, when the answer has just been completed; for `on_settle` accounts."""
+        last = self._ready[-1] if self._ready else None
+        return last.reason if isinstance(last, Finish) else None
+
+    def so_far(self) -> Completion:
+        """The answer's text, reasoning and calls as far as they have come, read or not; for `on_settle` accounts."""
+        return self._transcript.followed_by(self._ready).completion()
 
     def on_event(self, edit: Callable[[Event], Event]) -> None:
         """Have every event pass through `edit` on its way to the caller."""

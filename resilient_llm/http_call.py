@@ -111,7 +111,7 @@ class HTTPCall:
         path: The URL's path alone.
         headers: As the client set them; looked up in any case.
         body: None if it is no plain bytes, and can be sent once only.
-        original: The request as the client's own library has it.
+        original: The request as the client's own library has it; its `headers` can be changed.
         asked: What it asks for.
     """
 

@@ -35,7 +35,8 @@ class Middleware(Protocol):
     5. **Cancellation passes through**, is never retried, and counts as abandoned.
 
     A stage that holds something (tasks, connections) has a plain `async aclose()`, safe to repeat: the client calls
-    it when it is closed, after the calls have ended and before the transport is closed.
+    it when it is closed, after the calls have ended and before the transport is closed. One that reports on others has
+    a plain `watch(stages, backend)`: a pipeline calls it with all of its stages and the name of its transport.
     """
 
     def __call__(self, request: Request, call_next: Handler, /) -> Awaitable[Response]:
@@ -125,6 +126,9 @@ class Pipeline:
         self._clock = clock
         if validate:
             check(self.middleware)
+        for stage in self.middleware:
+            if (watch := getattr(stage, "watch", None)) is not None:
+                watch(self.middleware, name_of(transport))
         self._handler = chain(self.middleware, transport)
 
     async def aclose(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from . import transports
-from .clock import SYSTEM_CLOCK
+from .clock import SYSTEM_CLOCK, Clock
 from .errors import ModelInvalidRequestError
 from .middleware import Deadline, Logging, StreamRecovery
 from .middleware.sharing import Sharing
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
     """The stages that a call should pass, outermost first; a plain list, to be edited like one.
 
-    Sharing if there is a state, Logging, Deadline, StreamRecovery (for `recovery="replay"` StreamReplay), Fallback if
-    there are targets for it, then `target_stages`: Cache and Coalesce if there are any, TokenBudget, Retry,
-    breaker.peek, RateLimit, ConcurrencyLimit if asked for, CircuitBreaker, AttemptTimeout, ErrorClassifier.
+    Sharing if there is a state, Telemetry if asked for, Logging, Deadline, StreamRecovery (for `recovery="replay"`
+    StreamReplay), Fallback if there are targets for it, then `target_stages`: Cache and Coalesce if there are any,
+    TokenBudget, Retry, breaker.peek, RateLimit, ConcurrencyLimit if asked for, CircuitBreaker, AttemptTimeout,
+    ErrorClassifier.
 
     Args:
         backend: The transport's name, for errors.
@@ -39,6 +40,8 @@ def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions
     clock = options.get("clock", SYSTEM_CLOCK)
     state = options.get("state")
     stack: list[Middleware] = [] if state is None else [Sharing(state)]
+    if telemetry := options.get("telemetry"):
+        stack.append(_telemetry(clock) if telemetry is True else telemetry)
     stack += [
         Logging(clock=clock),
         Deadline(options.get("deadline", 600.0), clock=clock),
@@ -55,6 +58,12 @@ def _recovery(mode: Recovery | Literal["replay"]) -> Middleware:
     from .integrations.replaying import StreamReplay  # noqa: PLC0415 - only wrapped clients have bytes to compare
 
     return StreamReplay()
+
+
+def _telemetry(clock: Clock) -> Middleware:
+    from .middleware.telemetry import Telemetry  # noqa: PLC0415 - an extra
+
+    return Telemetry(clock=clock)
 
 
 def _fallback(

@@ -50,6 +50,9 @@ class Extensions(TypedDict, total=False):
 
     `http_call`: the HTTP request that this one was made from, if it came from a wrapped client.
 
+    `sending`: a function of the URL that whoever sends calls right before, on each attempt; it gives headers to send
+    along. `Telemetry` sets it.
+
     `invocation`: the call of a function that was decorated with `resilient`: what its backend awaits.
     """
 
@@ -69,6 +72,7 @@ class Extensions(TypedDict, total=False):
     query: Mapping[str, str]
     body: Mapping[str, Any]
     http_call: HTTPCall
+    sending: Callable[[str], Mapping[str, str]]
     invocation: Handler
 
 

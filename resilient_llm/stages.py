@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .fallback import Fallback
     from .middleware.cache import Cache
     from .middleware.coalesce import Coalesce
+    from .middleware.telemetry import Telemetry
     from .middleware.token_budget import Window
     from .pipeline import Middleware, Transport
     from .request import Recovery
@@ -55,6 +56,7 @@ class StackOptions(TypedDict, total=False):
     one's own, or None for none; default: one that only learns from the backend. `concurrency` (None): how many calls
     may be on the wire at once, or a `ConcurrencyLimit` of one's own.
     `cache`: a `Cache`, for this backend and not for its fallbacks, `coalesce`: a `Coalesce`; default: neither.
+    `telemetry`: a `Telemetry`, or True for one that uses the application's OpenTelemetry; default: none.
     `fallback`: targets or transports that are asked, in order, where this one fails, or a `Fallback` of one's own.
     `state`: where circuits, cool-downs, retry budgets and limits are shared, such as a `RedisState`; default: nowhere.
     `scope`: what tells this backend from others there; default: its name and address.
@@ -81,6 +83,7 @@ class StackOptions(TypedDict, total=False):
     outcomes: Mapping[ErrorCode, Row]
     cache: Cache | None
     coalesce: Coalesce | None
+    telemetry: Telemetry | bool | None
     fallback: Sequence[Target | Transport] | Fallback
     state: State | None
     scope: str

@@ -26,6 +26,7 @@ from resilient_llm.middleware import (
 )
 from resilient_llm.middleware.cache import Cache
 from resilient_llm.middleware.coalesce import Coalesce
+from resilient_llm.middleware.telemetry import Telemetry
 from resilient_llm.models import Request
 from resilient_llm.pipeline import Middleware, Pipeline
 from resilient_llm.presets import standard_stack
@@ -41,6 +42,7 @@ SLOW = [1.0, ToolCallDelta(0, "c", "f", "{}"), 1.0, TextDelta("a"), 1.0, TextDel
 STACKS: dict[str, Callable[[FakeClock], list[Middleware]]] = {
     "none": lambda clock: [],
     "logging": lambda clock: [Logging(clock=clock)],
+    "telemetry": lambda clock: [Telemetry(clock=clock)],
     "deadline": lambda clock: [Deadline(600, clock=clock)],
     "token budget": lambda clock: [TokenBudget(context_window=1000)],
     "retry": lambda clock: [Retry(clock=clock)],

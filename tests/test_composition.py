@@ -30,6 +30,7 @@ class Stage:
 ORDER = (
     *(
         "logging",
+        "telemetry",
         "deadline",
         "recovery",
         "fallback",

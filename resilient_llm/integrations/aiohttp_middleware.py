@@ -18,7 +18,7 @@ from .observed_body import wire_info
 from .refusals import refusal_of, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
     from typing import TypeAlias
 
     from resilient_llm.http_call import HTTPCall
@@ -41,6 +41,11 @@ class _Exchange:
     request: aiohttp.ClientRequest
     handler: Handler
     body: bytes | None
+
+    @property
+    def headers(self) -> MutableMapping[str, str]:
+        """The request's."""
+        return self.request.headers
 
     async def send(self, body: bytes | None) -> aiohttp.ClientResponse:
         """Send it, with another body if there is one."""

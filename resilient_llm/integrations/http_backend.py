@@ -120,6 +120,8 @@ class HTTPBackend:
         self._bodies = Bodies()
 
     async def _answer(self, call: HTTPCall, request: Request) -> Response:
+        if (sending := request.extensions.get("sending")) is not None:
+            call.original.headers.update(sending(call.url))
         received = await self._send(call, call.asked.edited(request))
         if received.status >= 400:
             raise await self._refused(received)

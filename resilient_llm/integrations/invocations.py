@@ -48,6 +48,8 @@ class FunctionBackend:
         if invocation is None:
             msg = "a stage passed on a request of its own: change the one it was given with attrs.evolve"
             raise TypeError(msg)
+        if (sending := request.extensions.get("sending")) is not None:
+            sending("")
         return invocation(request)
 
     async def aclose(self) -> None:

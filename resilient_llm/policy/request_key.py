@@ -22,7 +22,7 @@ OPERATIONS: Final = frozenset({"chat", "embed"})
 INDIFFERENT: Final = frozenset(
     """
     cache recovery max_wait attempt_timeout first_token_timeout idle_timeout max_retries initial_backoff tool_deltas
-    headers
+    headers sending
     """.split()  # noqa: SIM905 - a list of quoted strings is no easier to read
 )
 """Extensions that leave the answer as it is. Whatever else a request carries decides it, known here or not."""
@@ -45,7 +45,7 @@ def call_key(request: Request) -> str | None:
 
     Deadlines are left out, and so is how long a stage may wait for a target.
     """
-    return _key(request, frozenset({"max_wait"}), "")
+    return _key(request, frozenset({"max_wait", "sending"}), "")
 
 
 def repeatable(request: Request) -> bool:

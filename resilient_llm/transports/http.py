@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 USER_AGENT: Final = "resilient-llm"
+OWN_HEADERS: Final = frozenset({"headers", "sending"})
+"""Extensions that give a request headers of its own."""
 LOCAL_KEEPALIVE: Final = 4.0
 """Seconds. Uvicorn, Node and cpp-httplib close idle connections after 5."""
 
@@ -134,8 +136,8 @@ class HTTPTransport:
         if extensions and (extra := extensions.get("query")):
             url = url.update_query(extra)
         headers = self._headers
-        if self._key.changes or (extensions and "headers" in extensions):
-            headers = await self._own_headers(extensions or {})
+        if self._key.changes or (extensions and not OWN_HEADERS.isdisjoint(extensions)):
+            headers = await self._own_headers(extensions or {}, url)
         pool = self._sessions.known() or await self._sessions.pool()
         if (drained := pool.drains.next()) is not None:
             await drained
@@ -210,11 +212,13 @@ class HTTPTransport:
         headers.update(extra)
         return headers
 
-    async def _own_headers(self, extensions: Extensions) -> CIMultiDict[str]:
-        """The headers of a single request: the key as it is now, and what the caller adds."""
+    async def _own_headers(self, extensions: Extensions, url: URL) -> CIMultiDict[str]:
+        """The headers of a single request: the key as it is now, and what stages and the caller add."""
         headers = self._headers.copy()
         if self._key.changes and (key := await self._key.reveal()):
             headers[self.key_header] = self.key_format.format(key)
+        if (sending := extensions.get("sending")) is not None:
+            headers.update(sending(str(url)))
         headers.update(extensions.get("headers") or {})
         return headers
 

@@ -8,7 +8,7 @@ from resilient_llm.events import Event, Finish, ReasoningDelta, Restarted, TextD
 from resilient_llm.models import NO_USAGE, Completion, FunctionCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from resilient_llm.models import Attempt, Message, PruneReport
@@ -29,6 +29,12 @@ class Transcript:
 
     def __len__(self) -> int:
         return len(self._events)
+
+    def followed_by(self, events: Iterable[Event]) -> Transcript:
+        """A copy, with more events."""
+        both = Transcript()
+        both.extend([*self._events, *events])
+        return both
 
     def completion(
         self,
