@@ -164,8 +164,8 @@ def main() -> int:
     failed = [
         scenario
         for scenario, row in rows.items()
-        for verdict in [row.get("resilient_llm")]
-        if verdict and verdict.passed is False
+        for name, verdict in row.items()
+        if "resilient_llm" in name and verdict.passed is False
     ]
     return 1 if failed else 0
 

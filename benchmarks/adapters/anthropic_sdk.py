@@ -28,7 +28,8 @@ async def opened(place: Place) -> AsyncIterator[Ask]:
         yield lambda question: ask(client, place.model, question)
 
 
-async def ask(client: anthropic.AsyncAnthropic, model: str, question: Question) -> Got:
+def asked(model: str, question: Question) -> dict[str, object]:
+    """The arguments of a call."""
     system = [message["content"] for message in question.messages if message["role"] == "system"]
     options = {
         "model": model,
@@ -46,6 +47,11 @@ async def ask(client: anthropic.AsyncAnthropic, model: str, question: Question) 
             }
             for tool in question.tools
         ]
+    return options
+
+
+async def ask(client: anthropic.AsyncAnthropic, model: str, question: Question) -> Got:
+    options = asked(model, question)
     if not question.stream:
         return got(await client.messages.create(**options))
     async with client.messages.stream(**options) as stream:

@@ -36,7 +36,6 @@ class Delivered:
         texts: By place.
         text: As stages read it.
         marks: By place and name.
-        ended: Places to which nothing is added.
         text_alone: Is that all there is?
 
     Args:
@@ -46,7 +45,6 @@ class Delivered:
 
     def __init__(self, stream: bytes, script: Script) -> None:
         self.marks: dict[tuple[Place, str], object] = {}
-        self.ended: set[Place] = set()
         self.text_alone = True
         pieces: dict[Place, list[str]] = {}
         for event in spoken(SSEDecoder(max_event_bytes=len(stream)).feed(stream)):
@@ -60,8 +58,6 @@ class Delivered:
                     pieces.setdefault(part.place, []).append(part.text)
                 elif isinstance(part, Mark):
                     self.marks[part.place, part.name] = part.value
-                    if part.ends:
-                        self.ended.add(part.place)
                 else:
                     self.text_alone = False
         self.texts = {place: "".join(found) for place, found in pieces.items()}
@@ -153,16 +149,12 @@ class Replay:
         if size:
             self._at[place] = at + size
         part.holder[part.key] = rest = text[size:]
-        if rest and any(place[:length] in self._told.ended for length in range(len(place) + 1)):
-            raise StreamsDifferError
         return bool(rest)
 
     def _mark(self, mark: Mark) -> bool:
         """Is it new?"""
         known = (mark.place, mark.name)
         self._unsaid.discard(known)
-        if mark.ends:
-            self._need(mark.place)
         if known not in self._told.marks:
             return True
         if self._told.marks[known] != mark.value:

@@ -41,7 +41,7 @@ def _parts(body: dict[str, Any]) -> tuple[Part, ...]:
             if delta.get("type") == "text_delta" and isinstance(delta.get("text"), str):
                 return (Text(place, delta, "text"),) if delta["text"] else ()
         case "content_block_stop":
-            return (Mark(place, "stop", ends=True),)
+            return (Mark(place, "stop"),)
     return (BEYOND,)
 
 

@@ -52,7 +52,7 @@ def _unit(choice: dict[str, Any]) -> Unit:
     if _says_more(choice, delta):
         parts.append(BEYOND)
     if choice.get("finish_reason"):
-        parts.append(Mark((index,), "finish_reason", choice["finish_reason"], ends=True))
+        parts.append(Mark((index,), "finish_reason", choice["finish_reason"]))
     return Unit((index,), choice, tuple(parts))
 
 

@@ -33,14 +33,12 @@ class Mark:
         place: Where.
         name: What.
         value: What must be equal when it is said again.
-        ends: No text follows at this place.
         holder: Where it is taken out of, if the rest of its event is handed on; None: it cannot be.
     """
 
     place: Place
     name: str
     value: object = None
-    ends: bool = False
     holder: dict[str, Any] | None = None
 
     def taken_out(self) -> bool:

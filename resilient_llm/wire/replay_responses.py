@@ -95,7 +95,7 @@ def _text(body: dict[str, Any], place: Place, what: str) -> tuple[Part, ...]:
     more = (BEYOND,) if body.get("logprobs") else ()
     if what == "done":
         whole = next((body[name] for name in WHOLE if name in body), None)
-        return (Mark(place, "text done", whole, ends=True), *more)
+        return (Mark(place, "text done", whole), *more)
     if what != "delta" or not isinstance(body.get("delta"), str):
         return (BEYOND,)
     return (Text(place, body, "delta"), *more) if body["delta"] else more
@@ -105,12 +105,12 @@ def _item(place: Place, item: Object, what: str) -> tuple[Part, ...]:
     """It is added empty. At its end a message is what its parts were; of other items nothing was shown."""
     kind = item.get("type")
     bare = kind in ITEMS and not any(item.get(name) for name in CONTENT)
-    mark = Mark(place, f"item {what}", kind, ends=what == "done")
-    return (mark,) if bare or (mark.ends and kind == "message") else (mark, BEYOND)
+    mark = Mark(place, f"item {what}", kind)
+    return (mark,) if bare or (what == "done" and kind == "message") else (mark, BEYOND)
 
 
 def _part(place: Place, part: Object, what: str) -> tuple[Part, ...]:
     kind = part.get("type")
     empty = not any(part.get(name) for name in (*WHOLE, "annotations"))
-    mark = Mark(place, f"part {what}", kind, ends=what == "done")
-    return (mark,) if kind in PARTS and (empty or mark.ends) else (mark, BEYOND)
+    mark = Mark(place, f"part {what}", kind)
+    return (mark,) if kind in PARTS and (empty or what == "done") else (mark, BEYOND)

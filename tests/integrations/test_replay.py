@@ -39,7 +39,7 @@ def _at_once() -> Any:
 
 
 def wrapped(kind: type, server: FaultServer, **options: Any) -> Any:
-    url = server.base_url if kind is openai.AsyncOpenAI else server.url
+    url = server.base_url if kind.__module__.startswith("openai") else server.url
     client = kind(base_url=url, api_key="sk-test")
     return rl.wrap(
         client, **{"recovery": "replay", "wait": _at_once, "jitter": None, "breaker": None, **options}
@@ -223,6 +223,24 @@ async def test_half_an_event_never_reaches_the_reader():
         assert all(piece.endswith(b"\n\n") for piece in read)
         assert len(server.requests) == 5
         await client.aclose()
+
+
+@pytest.mark.parametrize("kind", [openai.OpenAI, anthropic.Anthropic])
+async def test_sync_clients_replay_too(kind):
+    """The helper of a blocking client makes the whole message of a stream that broke twice."""
+    faults = [Cut(after=2), Cut(after=5), Answer()]
+    async with FaultServer(faults, reply=RIVERS) as server:
+
+        def read() -> str:
+            with wrapped(kind, server) as client:
+                if kind is openai.OpenAI:
+                    with client.chat.completions.stream(model="m", messages=MESSAGES) as stream:
+                        return stream.get_final_completion().choices[0].message.content or ""
+                with client.messages.stream(model="m", max_tokens=9, messages=MESSAGES) as stream:
+                    return stream.get_final_text()
+
+        assert await asyncio.to_thread(read) == RIVERS
+        assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("given", ["restart", "resume", "sometimes"])

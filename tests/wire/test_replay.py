@@ -184,7 +184,12 @@ def test_equal_texts_are_read_once(dialect, data):
     had = first[: data.draw(st.integers(1, len(first) - ENDS[dialect]))]
     out, differs = replayed(dialect, had, again, data.draw(st.lists(st.integers(1, 300), max_size=5)))
     assert not differs
-    events = merged((b"".join(had) + out).replace(b"other-", b"first-"))  # items that were begun only now
+    read = b"".join(had) + out
+    for index in range(b"".join(had).count(b"event: response.output_item.added"), len(texts)):
+        read = read.replace(
+            b"other-%d" % index, b"first-%d" % index
+        )  # items that are begun only now keep their ids
+    events = merged(read)
     expected = merged(b"".join(first))
     for usage in [event for event in events if isinstance(event, tuple) and event[2].get("usage")]:
         usage[2]["usage"] = next(
@@ -231,3 +236,103 @@ def begins_with(had: bytes, again: bytes) -> bool:
         told[place] == text if place in ended else told[place].startswith(text)
         for place, text in texts.items()
     )
+
+
+def one(delta: Any, finish: str | None = None, **more: Any) -> bytes:
+    return chunk("other", 0, delta, finish, **more)
+
+
+ROLE = chunk("first", 0, {"role": "assistant", "content": ""})
+HI = chunk("first", 0, {"content": "Hi"})
+START, PING, BLOCK, DELTA, STOP, *_ = messages("first", [["Hi"]])
+CALL = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ""}}]}
+THINKING = {"type": "thinking", "thinking": ""}
+FILTERED = frame({"id": "first", "choices": [], "prompt_filter_results": [{}]})
+
+
+@pytest.mark.parametrize(
+    ("dialect", "first", "again"),
+    [
+        ("chat", [HI], [one(CALL), one({"content": "Hi"})]),
+        ("chat", [HI], [one({"reasoning_content": "hm"}), one({"content": "Hi"})]),
+        ("chat", [HI], [one({"refusal": "Hi"})]),
+        ("chat", [HI], [one({"content": "H"}, "stop")]),
+        ("chat", [HI], [one({"content": "H"})]),
+        ("chat", [HI], [one({"content": "H"}), b"data: [DONE]\n\n"]),
+        ("chat", [HI, chunk("first", 0, {}, "stop")], [one({"content": "Hi"}, "length")]),
+        ("chat", [HI, chunk("first", 0, {}, "stop")], [one({"content": "Hi there"})]),
+        ("chat", [HI, chunk("first", 1, {"content": "b"})], [one({"content": "Hi"}, "stop")]),
+        (
+            "messages",
+            [START, BLOCK, DELTA],
+            [START, frame({"type": "content_block_start", "content_block": THINKING})],
+        ),
+        ("messages", [START, BLOCK], [START, frame({"type": "message_stop"})]),
+        ("messages", [START, BLOCK], [START, frame({"type": "message_delta", "delta": {}})]),
+    ],
+)
+def test_other_streams_differ(dialect, first, again):
+    """Another kind of content, another order, another end, or none: nothing that it says is handed on."""
+    out, differs = replayed(dialect, first, b"".join(again), [])
+    assert ("".join(texts_of(out).values()), b"tool_calls" in out, differs) == ("", False, True)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "stream"),
+    [
+        ("chat", one(CALL)),
+        ("chat", one({"reasoning": "hm"})),
+        ("chat", one({"content": [{"type": "text", "text": "Hi"}]})),
+        ("chat", one({"content": "Hi"}, logprobs={"content": [{"token": "Hi"}]})),
+        ("messages", frame({"type": "content_block_start", "index": 0, "content_block": THINKING})),
+        ("messages", frame({"type": "content_block_start", "content_block": {"type": "text", "text": "Hi"}})),
+        (
+            "messages",
+            frame({"type": "content_block_delta", "delta": {"type": "citations_delta", "text": "Hi"}}),
+        ),
+        ("responses", frame({"type": "response.output_item.added", "item": {"type": "function_call"}})),
+        (
+            "responses",
+            frame({"type": "response.output_item.done", "item": {"type": "reasoning", "summary": [1]}}),
+        ),
+        ("responses", frame({"type": "response.output_text.annotation.added"})),
+        ("responses", frame({"type": "response.output_text.delta", "delta": "Hi", "logprobs": [{}]})),
+        ("responses", frame({"type": "response.output_text.delta", "delta": ["Hi"]})),
+        ("responses", frame({"type": "response.content_part.done", "part": {"type": "reasoning_text"}})),
+        ("responses", b"data: Hi\n\n"),
+    ],
+)
+def test_more_than_text_is_told_apart(dialect, stream):
+    """Whatever a reader may have made something of."""
+    script = DIALECTS[dialect][1]()
+    assert not Delivered(stream, script).text_alone
+
+
+def test_that_a_model_thought_is_no_more_than_a_mark():
+    """An item of reasoning without a word in it does not stand in the way of the text behind it."""
+    item = {"id": "r", "type": "reasoning", "summary": []}
+    stream = b"".join(
+        frame({"type": f"response.output_item.{kind}", "output_index": 0, "item": item})
+        for kind in ("added", "done")
+    )
+    assert Delivered(stream, ResponsesScript()).text_alone
+
+
+def test_what_comes_after_the_text_is_handed_on_as_it_is():
+    """A tool call behind the text, fields that nobody knows, and the end marker."""
+    again = [one({"role": "assistant", "content": "Hi you", "x": None}, y=1), one(CALL), b"data: [DONE]\n\n"]
+    out, differs = replayed("chat", [ROLE, HI], b"".join(again), [])
+    assert not differs
+    first, second = bodies(out)
+    assert first["choices"] == [
+        {"index": 0, "delta": {"content": " you", "x": None}, "logprobs": None, "finish_reason": None, "y": 1}
+    ]
+    assert second["choices"][0]["delta"] == CALL
+    assert out.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_repeated_preamble_is_dropped():
+    """Chunks without choices, pings and comments before the text are those that the reader has."""
+    again = [FILTERED, b": ping\n\n", ROLE, one({"content": "Hi"}), FILTERED]
+    out, differs = replayed("chat", [FILTERED, ROLE, HI], b"".join(again), [])
+    assert (len(bodies(out)), differs) == (1, False)
