@@ -104,9 +104,9 @@ class ObservedReader(aiohttp.StreamReader):
             self._take()
             self.feed_eof()
 
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Also what a response does that is released or closed: nobody reads on."""
-        super().set_exception(exc, *cause)
+        super().set_exception(exc, exc if exc_cause is None else exc_cause)
         self._response.close()
 
     async def _wait(self, func_name: str) -> None:  # noqa: ARG002 - a method of aiohttp's

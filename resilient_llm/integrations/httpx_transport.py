@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from resilient_llm.errors import BackendFailure, LLMError
 from resilient_llm.pipeline import Pipeline
@@ -167,13 +167,12 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         return self.transport
 
     def _blocking(self) -> BlockingCalls:
-        known: BlockingCalls | None = self.__dict__.get("_calls")
-        if known is None:
+        if "_calls" not in self.__dict__:
             from .httpx_blocking import BlockingCalls  # noqa: PLC0415 - only sync clients need threads
 
             made = BlockingCalls(self._make_pipelines, self._backend.name, self.transport)
-            known = self.__dict__.setdefault("_calls", made)  # of two threads one is first
-        return known
+            self.__dict__.setdefault("_calls", made)  # of two threads one is first
+        return cast("BlockingCalls", self.__dict__["_calls"])
 
     def _given_up(
         self, family: Family, request: HTTPRequest, asked: Request, exc: LLMError | BackendFailure
