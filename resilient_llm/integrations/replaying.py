@@ -130,12 +130,12 @@ class _Replaying(Repeating):
             data = self._whole_events(data, complete=complete)
         else:
             data = b"".join(self._replay.feed(data) + (self._replay.eof() if complete else []))
+        self._size += len(data)
         kinds = set(map(type, events))
         if ReasoningDelta in kinds or self._size > MOST_BYTES:
             self._told, self._holds = None, False
         elif self._told is not None and not CALLS.isdisjoint(kinds):
             self._holds = True
-        self._size += len(data)
         self._calls.append(data)
         if complete or not self._holds:
             self._deliver()

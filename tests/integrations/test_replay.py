@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import aiohttp
 import anthropic
 import httpx2
 import openai
@@ -13,6 +14,7 @@ import pytest
 from integrations.test_oracle import helped, items, numbers_apart
 
 import resilient_llm as rl
+from resilient_llm.integrations import replaying
 from resilient_llm.policy.retry_budget import RetryBudget
 from resilient_llm.testing import (
     Answer,
@@ -21,6 +23,7 @@ from resilient_llm.testing import (
     Dribble,
     ErrorEvent,
     FaultServer,
+    Garbage,
     Reply,
     Stall,
     Status,
@@ -213,9 +216,7 @@ async def test_half_an_event_never_reaches_the_reader():
             body = {"model": "m", "messages": MESSAGES, "stream": True}
             async with client.stream("POST", "/chat/completions", json=body) as response:
                 read = [piece async for piece in response.aiter_raw()]
-            events = b"".join(read).split(b"\n\n")
-            texts = [json.loads(event[6:])["choices"] for event in events if event.startswith(b"data: {")]
-            return read, "".join(choice[0]["delta"].get("content") or "" for choice in texts if choice)
+            return read, text_in(b"".join(read))
 
         assert (await ask())[1] == RIVERS
         read, text = await ask()
@@ -243,6 +244,42 @@ async def test_sync_clients_replay_too(kind):
         assert len(server.requests) == 3
 
 
+async def test_sessions_of_aiohttp_replay_too():
+    """The bytes of a session's response are those of all attempts."""
+    body = {"model": "m", "messages": MESSAGES, "stream": True}
+    async with FaultServer([Answer(), Cut(after=3), Answer()], reply=RIVERS) as server:
+        session = rl.wrap(aiohttp.ClientSession(), recovery="replay", wait=_at_once, jitter=None)
+        async with session:
+
+            async def ask() -> str:
+                async with session.post(server.base_url + "/chat/completions", json=body) as answer:
+                    return text_in(await answer.read())
+
+            assert await ask() == await ask() == RIVERS
+        assert len(server.requests) == 3
+
+
+async def test_a_second_answer_that_is_no_stream_differs():
+    """A backend that answers the repeated call with plain JSON tells nothing that could be compared."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": RIVERS}, "finish_reason": "stop"}
+    plain = Garbage(body=json.dumps({"id": "c", "choices": [choice]}).encode(), kind="application/json")
+    async with FaultServer([Cut(after=3), plain], reply=RIVERS) as server:
+        async with wrapped(openai.AsyncOpenAI, server) as client:
+            texts, error = await read_until_error(client)
+        assert error.llm_error.partial.text == texts == "The Rhine, the"
+
+
+async def test_a_stream_too_long_to_be_kept_is_not_repeated(monkeypatch):
+    """What the reader has is remembered up to a limit; behind it a break is a break."""
+    monkeypatch.setattr(replaying, "MOST_BYTES", 600)
+    async with FaultServer([Answer(), Cut(after=7)], reply=RIVERS) as server:
+        async with wrapped(openai.AsyncOpenAI, server) as client:
+            assert await read_until_error(client) == (RIVERS, None)
+            _, error = await read_until_error(client)
+        assert "too much" in error.llm_error.__notes__[-1]
+        assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("given", ["restart", "resume", "sometimes"])
 def test_recoveries_that_a_client_cannot_tell_of_are_refused(given):
     """A wrapped client knows no restarts, a client of ours no replays."""
@@ -250,6 +287,12 @@ def test_recoveries_that_a_client_cannot_tell_of_are_refused(given):
         rl.wrap(openai.AsyncOpenAI(api_key="sk-test"), recovery=given)
     with pytest.raises(ValueError, match="wrap"):
         rl.AsyncClient("lmstudio", recovery="replay")
+
+
+def text_in(stream: bytes) -> str:
+    events = [event for event in stream.split(b"\n\n") if event.startswith(b"data: {")]
+    choices = [json.loads(event[6:])["choices"] for event in events]
+    return "".join(choice[0]["delta"].get("content") or "" for choice in choices if choice)
 
 
 async def until(holds: Any) -> None:
