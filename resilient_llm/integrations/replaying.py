@@ -20,7 +20,7 @@ from resilient_llm.errors import LLMError, ModelResponseInvalidError
 from resilient_llm.events import ReasoningDelta, Restarted, TextDelta, ToolCall, ToolCallDelta
 from resilient_llm.middleware.repeating import LastAttempt, Repeating
 from resilient_llm.outcome import COMPLETED
-from resilient_llm.wire.replay import Delivered, Replay, StreamsDifferError
+from resilient_llm.wire.replay import Delivered, Replay, StreamsDifferError, WholeEvents
 
 from .observed_body import WireInfo
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 16 * 1024 * 1024
 """The longest stream that is kept to be compared with its repetition."""
 
-ENDS_OF_EVENTS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 CALLS: Final = frozenset({ToolCall, ToolCallDelta})
 
 
@@ -90,7 +89,7 @@ class _Replaying(Repeating):
         self._asked_for = asked
         self._told: list[bytes] | None = []  # None: it cannot be told again
         self._size = 0
-        self._open = bytearray()  # an event that is not complete
+        self._events = WholeEvents()
         self._calls: list[bytes] = []  # tool calls, until the answer is complete
         self._holds = False
         self._replay: Replay | None = None
@@ -127,7 +126,7 @@ class _Replaying(Repeating):
         chunks.clear()
         complete = self._inner.outcome is COMPLETED
         if self._replay is None:
-            data = self._whole_events(data, complete=complete)
+            data = self._events.feed(data) + (self._events.eof() if complete else b"")
         else:
             data = b"".join(self._replay.feed(data) + (self._replay.eof() if complete else []))
         self._size += len(data)
@@ -146,22 +145,6 @@ class _Replaying(Repeating):
         self._wire.chunks.extend(pieces)
         if self._told is not None:
             self._told += pieces
-
-    def _whole_events(self, data: bytes, *, complete: bool) -> bytes:
-        """The bytes up to the end of the last event that is complete; at the end of the answer all."""
-        rest = self._open
-        if complete or (not rest and data.endswith(ENDS_OF_EVENTS)):
-            data = bytes(rest) + data
-            rest.clear()
-            return data
-        begin = max(0, len(rest) - 2)
-        rest += data
-        end = max(rest.rfind(mark, begin) + len(mark) for mark in ENDS_OF_EVENTS)
-        if end <= begin + 1:
-            return b""
-        data = bytes(rest[:end])
-        del rest[:end]
-        return data
 
     # Telling again ...
 

@@ -11,7 +11,7 @@ what its events mean.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.errors import ModelResponseInvalidError
 
@@ -25,8 +25,36 @@ if TYPE_CHECKING:
     from .replay_parts import Place, Script, Unit
 
 
+ENDS_OF_EVENTS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+
+
 class StreamsDifferError(Exception):
     """The second stream is not the first one told again; nobody but the caller of `Replay` sees this."""
+
+
+class WholeEvents:
+    """Holds back the beginning of an event until the rest of it comes."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes up to the end of the last event that is complete."""
+        rest = self._rest
+        if not rest and data.endswith(ENDS_OF_EVENTS):
+            return data
+        begin = max(0, len(rest) - 2)  # an end may have begun in the read before
+        rest += data
+        ends = [at + len(mark) for mark in ENDS_OF_EVENTS if (at := rest.rfind(mark, begin)) >= 0]
+        if not ends:
+            return b""
+        events = bytes(rest[: max(ends)])
+        del rest[: max(ends)]
+        return events
+
+    def eof(self) -> bytes:
+        """What is left."""
+        return bytes(self._rest)
 
 
 class Delivered:

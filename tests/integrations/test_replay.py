@@ -49,6 +49,17 @@ def wrapped(kind: type, server: FaultServer, **options: Any) -> Any:
     )
 
 
+class DribbledCut(Dribble):
+    """A few bytes at a time, and then no more."""
+
+    async def play(self, exchange: Any) -> None:
+        await exchange.head(200, {"content-type": exchange.dialect.kind, "transfer-encoding": "chunked"})
+        for at in range(0, 1400, 7):
+            await exchange.chunk(exchange.written(self.reply).all[at : at + 7])
+            await exchange.flush()
+        exchange.cut()
+
+
 CALLS: dict[str, tuple[type, Any]] = {
     "chat": (
         openai.AsyncOpenAI,
@@ -88,7 +99,7 @@ BREAKS: dict[str, list[Any]] = {
     "twice": [Cut(after=2), Cut(after=5), Answer()],
     "before what was there": [Cut(after=6), Cut(after=1), Answer()],
     "refused at first": [Cut(after=4), Status(503), Answer()],
-    "dribbled": [Cut(after=4), Dribble(size=7)],
+    "dribbled": [DribbledCut(), Dribble(size=7)],
 }
 
 

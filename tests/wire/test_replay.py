@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resilient_llm.wire.replay import Delivered, Replay, StreamsDifferError
+from resilient_llm.errors import ModelResponseInvalidError
+from resilient_llm.wire.replay import Delivered, Replay, StreamsDifferError, WholeEvents
 from resilient_llm.wire.replay_anthropic import MessagesScript
 from resilient_llm.wire.replay_openai import ChatScript
 from resilient_llm.wire.replay_responses import ResponsesScript
-from resilient_llm.wire.sse import SSEDecoder
+from resilient_llm.wire.sse import MAX_EVENT_BYTES, SSEDecoder
 
 Pieces = list[list[str]]
 """The pieces of each text: choice by choice, or block by block."""
@@ -247,6 +248,7 @@ HI = chunk("first", 0, {"content": "Hi"})
 START, PING, BLOCK, DELTA, STOP, *_ = messages("first", [["Hi"]])
 CALL = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ""}}]}
 THINKING = {"type": "thinking", "thinking": ""}
+SAYING = {"type": "text", "text": "Hi"}
 FILTERED = frame({"id": "first", "choices": [], "prompt_filter_results": [{}]})
 
 
@@ -268,6 +270,11 @@ FILTERED = frame({"id": "first", "choices": [], "prompt_filter_results": [{}]})
             [START, frame({"type": "content_block_start", "content_block": THINKING})],
         ),
         ("messages", [START, BLOCK], [START, frame({"type": "message_stop"})]),
+        (
+            "messages",
+            [START, BLOCK],
+            [START, frame({"type": "content_block_start", "content_block": SAYING})],
+        ),
         ("messages", [START, BLOCK], [START, frame({"type": "message_delta", "delta": {}})]),
     ],
 )
@@ -336,3 +343,45 @@ def test_a_repeated_preamble_is_dropped():
     again = [FILTERED, b": ping\n\n", ROLE, one({"content": "Hi"}), FILTERED]
     out, differs = replayed("chat", [FILTERED, ROLE, HI], b"".join(again), [])
     assert (len(bodies(out)), differs) == (1, False)
+
+
+def test_pings_without_a_name_are_pings():
+    """They stand in nobody's way, before a break and after it."""
+    ping = frame({"type": "ping"})
+    out, differs = replayed(
+        "messages", [START, ping, BLOCK, DELTA], b"".join([START, BLOCK, ping, DELTA, STOP]), []
+    )
+    assert (out.count(b"content_block_stop"), out.count(b"ping"), differs) == (2, 0, False)
+
+
+def test_events_that_are_not_numbered_stay_so():
+    """A server that leaves the numbers out gets none from us."""
+    said = {"type": "response.output_text.delta", "output_index": 0, "item_id": "i"}
+    first = frame({**said, "delta": "Hi", "sequence_number": 4})
+    out, differs = replayed("responses", [first], frame({**said, "delta": "Hi you"}), [])
+    assert (bodies(out), differs) == ([{**said, "delta": " you"}], False)
+
+
+def test_an_event_without_end_is_refused():
+    """A second stream cannot fill the memory."""
+    script = ChatScript()
+    replay = Replay(Delivered(HI, script), script)
+    with pytest.raises(ModelResponseInvalidError, match="longer than"):
+        replay.feed(b"data: " + bytes(MAX_EVENT_BYTES))
+
+
+@given(st.lists(st.sampled_from([b"data: a", b"event: b", b":", b""]), max_size=12), st.data())
+def test_events_are_handed_on_whole(lines, data):
+    """Whatever the line ends and the reads: what was handed on holds the events that came, and no part of another."""
+    end = data.draw(st.sampled_from([b"\n", b"\r\n", b"\r"]))
+    stream = b"".join(line + end for line in lines) + data.draw(st.sampled_from([b"", b"data: c"]))
+    events, handed, at = WholeEvents(), b"", 0
+    for size in [*data.draw(st.lists(st.integers(1, 9), max_size=9)), len(stream)]:
+        handed += events.feed(stream[at : at + size])
+        at += size
+        assert stream.startswith(handed)
+        assert not SSEDecoder().feed(handed)[len(SSEDecoder().feed(stream[:at])) :]
+        lost = SSEDecoder().feed(stream[:at])[len(SSEDecoder().feed(handed)) :]
+        assert not lost or (end == b"\r\n" and stream[:at].endswith(b"\r"))
+        assert not handed or handed.endswith((end + end, b"\r\n\r"))
+    assert handed + events.eof() == stream
