@@ -56,6 +56,22 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as HTML in docs/_build, with warnings as errors; the reference is made from the code."""
+    session.install("-e", ".[cli]", *_groups("docs"))
+    session.run(
+        "sphinx-build",
+        "--fail-on-warning",
+        "--keep-going",
+        "-b",
+        "html",
+        "docs",
+        "docs/_build",
+        *session.posargs,
+    )
+
+
+@nox.session
 def real(session: nox.Session) -> None:
     """With real models: a llama.cpp server, and engines in the process; installs them, needs no other download."""
     session.install("torch==2.13.0")  # the largest part, and a version that is known to come for CPUs
