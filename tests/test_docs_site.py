@@ -96,3 +96,13 @@ def test_every_page_can_be_found() -> None:
     for page in PAGES:
         name = page.relative_to(DOCS).with_suffix("").as_posix()
         assert name == "index" or name in listed or f"{name.rpartition('/')[0]}/*" in listed, name
+
+
+def test_links_of_pages_stay_among_the_pages() -> None:
+    """The site has no README: what a page links to is another page, or a place elsewhere."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            assert "://" in target or (page.parent / target).resolve().is_relative_to(DOCS), (
+                page.name,
+                target,
+            )
