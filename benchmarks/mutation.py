@@ -46,6 +46,14 @@ TESTS = {
     "policy/aiobreaker": "tests/policy/test_aiobreaker_terms.py tests/middleware/test_circuit_breaker.py",
     "policy/backoff": "tests/policy/test_backoff.py tests/middleware/test_retry.py",
     "policy/outcomes": "tests/policy/test_outcomes.py tests/middleware/test_retry.py",
+    "policy/batches": "tests/test_embedding.py",
+    "policy/fleet": "tests/state/test_*.py",
+    "policy/leased": "tests/policy/test_leased.py tests/state/test_*.py",
+    "policy/buckets": "tests/policy/test_buckets.py tests/policy/test_rate_limit.py tests/middleware/test_rate*.py",
+    "policy/cooldown": "tests/policy/test_cooldown.py tests/middleware/test_rate*.py tests/test_limits.py",
+    "policy/rate": "tests/policy/test_rate*.py tests/middleware/test_rate_limit.py tests/test_limits.py",
+    "policy/lessons": "tests/policy/test_lessons.py tests/middleware/test_token_budget*.py",
+    "policy/fault_plan": "tests/policy/test_fault_plan.py tests/testing/test_fault_injection.py",
     "response": "tests/test_response.py tests/test_pipeline.py tests/test_cancellation.py tests/middleware/test_*.py",
     "pipeline": "tests/test_pipeline.py tests/test_composition.py tests/test_client.py tests/test_fallback.py",
 }
@@ -53,11 +61,10 @@ TESTS = {
 
 
 SUITE = """
-tests/policy tests/middleware tests/testing/test_fault_injection.py tests/test_cancellation.py tests/test_client.py
-tests/test_composition.py
-tests/test_errors.py tests/test_fallback.py tests/test_options.py tests/test_pipeline.py
-tests/test_recovery_and_fallback.py tests/test_response.py tests/test_stream_endings.py tests/test_targets.py
-tests/test_timeout.py
+tests/policy tests/middleware tests/state tests/testing/test_fault_injection.py tests/test_cancellation.py
+tests/test_client.py tests/test_composition.py tests/test_embedding.py tests/test_errors.py tests/test_fallback.py
+tests/test_options.py tests/test_pipeline.py tests/test_recovery_and_fallback.py tests/test_response.py
+tests/test_stream_endings.py tests/test_targets.py tests/test_timeout.py
 """.split()  # noqa: SIM905 - as one would type it
 """The tests that mistakes inside functions are tried with."""
 
