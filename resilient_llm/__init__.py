@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .client import AsyncClient
     from .clock import SYSTEM_CLOCK, Clock, SystemClock
     from .composition import CompositionError
+    from .console import show_logs
     from .errors import (
         BackendAnswer,
         BackendFailure,
@@ -219,6 +220,7 @@ __all__ = [
     "decorrelated_jitter",
     "observe",
     "resilient",
+    "show_logs",
     "standard_stack",
     "wrap",
 ]

@@ -8,6 +8,7 @@ EXPORTS: Final = {
     ".client": ("AsyncClient",),
     ".clock": ("Clock", "SYSTEM_CLOCK", "SystemClock"),
     ".composition": ("CompositionError",),
+    ".console": ("show_logs",),
     ".errors": (
         "BackendAnswer",
         "BackendFailure",

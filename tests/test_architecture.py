@@ -22,6 +22,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "lazy",
+            "logs",
+            "console",
             "exports",
             "version",
             "error_base",
@@ -59,6 +61,7 @@ ROWS: tuple[frozenset[str], ...] = (
     ),
 )
 SIDEWAYS = {
+    "console",
     "error_base",
     "request",
     "errors",

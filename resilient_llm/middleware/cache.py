@@ -19,6 +19,7 @@ import attrs
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.commit import whole
 from resilient_llm.events import Event, Finish
+from resilient_llm.logs import log
 from resilient_llm.policy.cache_entries import CacheEntries
 from resilient_llm.policy.request_key import answer_key, repeatable
 from resilient_llm.response import Response, ResponseInfo
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from resilient_llm.pipeline import Handler
 
 T = TypeVar("T")
-
-_logger = logging.getLogger("resilient_llm")
 
 REST: Final = 10.0
 """Seconds for which a store that failed is left alone."""
@@ -146,12 +145,12 @@ class Cache:
                 result = await ask(*what)
         except Exception as exc:  # noqa: BLE001 - a cache is no reason to fail
             if self._rests_until is None:
-                _logger.warning("llm.cache store=failed error=%s", type(exc).__name__)
+                log(logging.WARNING, "llm.cache", store="failed", error=type(exc).__name__)
             self._rests_until = self.clock.monotonic() + REST
             return None
         if self._rests_until is not None:
             self._rests_until = None
-            _logger.info("llm.cache store=back")
+            log(logging.INFO, "llm.cache", store="back")
         return result
 
 

@@ -12,6 +12,7 @@ import attrs
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import CircuitOpenError, ErrorCode
+from resilient_llm.logs import log
 from resilient_llm.outcome import COMPLETED, Outcome, OutcomeKind
 from resilient_llm.policy.aiobreaker_terms import Excluded, Exclusions, KeyCircuit, Terms, state_change
 from resilient_llm.policy.circuit_options import CircuitOptions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
     from resilient_llm.sharing import State as SharedState
+
 
 _logger = logging.getLogger("resilient_llm")
 
@@ -229,9 +231,7 @@ class CircuitBreaker:
         old, new, trigger = transition.old, transition.new, str(transition.trigger)
         if old is not new:
             level = logging.WARNING if new in {State.OPEN, State.ISOLATED} else logging.INFO
-            _logger.log(
-                level, "llm.circuit name=%s old=%s new=%s trigger=%r", circuit.name, old, new, trigger
-            )
+            log(level, "llm.circuit", name=circuit.name, old=str(old), new=str(new), trigger=trigger)
         states = state_change(circuit, transition)
         if states is not None:
             self._tell("state_change", circuit, *states)

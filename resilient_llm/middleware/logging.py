@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,44 +10,16 @@ import attrs
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import LLMError
 from resilient_llm.events import FallingBack, Notice, Waiting
+from resilient_llm.logs import events, heard
 from resilient_llm.models import Attempt, PromptCut, PruneReport
 from resilient_llm.response import Outcome, OutcomeKind, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, MutableMapping
-
-    import structlog
+    from collections.abc import Awaitable
 
     from resilient_llm.models import Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
-
-root = logging.getLogger()
-logger = logging.getLogger("resilient_llm")
-logger.addHandler(logging.NullHandler())
-
-
-def _render(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[str], dict[str, dict[str, Any]]]:
-    """Give plain logging a readable line, and structured handlers the fields (`record.llm`)."""
-    name = event.pop("event")
-    fields = {key: value for key, value in event.items() if value is not None}
-    line = " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
-    return (line,), {"extra": {"llm": {"event": name, **fields}}}
-
-
-@cache
-def _log() -> structlog.stdlib.BoundLogger:
-    import structlog  # noqa: PLC0415 - costs 9 ms to import, or 40 with rich about, and most never log
-
-    bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        logger,
-        processors=[structlog.contextvars.merge_contextvars, _render],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    return bound
 
 
 class Logging:
@@ -68,22 +39,15 @@ class Logging:
 
     def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
         """Log the call, if anyone listens."""
-        if not _heard():
+        if not heard():
             return call_next(request)
         call = _Call(request, self._clock)
         return observe(call_next(request.observed_by(call.notice)), call.settled)
 
 
-def _heard() -> bool:
-    """Does any handler but our own NullHandler listen? An application that configured nothing pays nothing."""
-    if len(logger.handlers) > 1 or (logger.propagate and root.handlers):
-        return logger.isEnabledFor(logging.WARNING)
-    return False
-
-
 class _Call:
     def __init__(self, request: Request, clock: Clock) -> None:
-        self._log = _log().bind(
+        self._log = events().bind(
             operation=request.operation, model=request.model or None, stream=request.stream
         )
         self._clock = clock

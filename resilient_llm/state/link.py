@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.clock import SYSTEM_CLOCK
+from resilient_llm.logs import log
 from resilient_llm.timeout import Timeout
 
 from .posts import Names, Post, close, hand, read
@@ -46,8 +47,6 @@ PASSES: Final = 5
 
 MOST_POSTS: Final = 1000
 BATCH: Final = 100
-
-_logger = logging.getLogger("resilient_llm")
 
 
 class Link:
@@ -211,7 +210,7 @@ class Link:
             self._ears.recall()
             if self._warned:
                 self._warned = False
-                _logger.info("llm.state redis=back peers=%d", self.peers)
+                log(logging.INFO, "llm.state", redis="back", peers=self.peers)
         self._tried.set()
 
     async def _hear(self, news: Any) -> None:
@@ -232,7 +231,9 @@ class Link:
         self._tried.set()
         if not self._warned:
             self._warned = True
-            _logger.warning("llm.state redis=lost error=%s; this process goes by what it knows itself", why)
+            log(
+                logging.WARNING, "llm.state", redis="lost", error=why, so="this process goes by what it knows"
+            )
 
     def _clear(self) -> None:
         while self._posts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import ErrorCode
+from resilient_llm.logs import log
 from resilient_llm.policy.fault_plan import FaultPlan, Latency
 
 from .injected import Injected, inject, injectable, word_for
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from resilient_llm.models import Request
     from resilient_llm.pipeline import Handler
     from resilient_llm.response import Response
-
-_logger = logging.getLogger("resilient_llm")
 
 USUAL: Final = (
     ErrorCode.MODEL_RATE_LIMITED,
@@ -111,11 +110,11 @@ class FaultInjection:
             return await call_next(request)
         number = next(self._numbers)
         if number == 1:
-            _logger.warning("llm.fault_injection is on: %s", self._words())
+            log(logging.WARNING, "llm.fault_injection", doing=self._words())
         chance = random.Random(f"{self.seed}:{number}")  # noqa: S311 - repeatable on purpose
         fault = self._fault(request, number, chance)
         if fault is not None:
-            _logger.info("llm.fault number=%d fault=%s", number, word_for(fault))
+            log(logging.INFO, "llm.fault", number=number, fault=word_for(fault))
         if seconds := self.plan.seconds(chance):
             await self._clock.sleep(seconds)
         return await inject(fault, request, call_next, self._clock)
