@@ -12,6 +12,8 @@ import httpx2
 import openai
 import pytest
 from integrations.test_oracle import helped, items, numbers_apart
+from integrations.test_wrap_openai import ROLE, TEXT, chunk
+from integrations.test_wrap_openai import stream as broken
 
 import resilient_llm as rl
 from resilient_llm.integrations import replaying
@@ -47,6 +49,10 @@ def wrapped(kind: type, server: FaultServer, **options: Any) -> Any:
     return rl.wrap(
         client, **{"recovery": "replay", "wait": _at_once, "jitter": None, "breaker": None, **options}
     )
+
+
+class OwnTransport(httpx2.AsyncHTTPTransport):
+    """Nothing stands in for it."""
 
 
 class DribbledCut(Dribble):
@@ -212,6 +218,34 @@ async def test_leaving_while_the_call_is_repeated_leaves_nothing_behind():
             await reading
         await stream.close()
         await until(lambda: server.requests[-1].ending == "left")
+
+
+async def test_a_stream_that_is_left_has_let_go_of_its_connection():
+    """When the SDK has closed it, the pool of a transport of one's own is empty."""
+    transport = OwnTransport()
+    async with FaultServer(Stall(after=3), reply=RIVERS) as server:
+        http_client = httpx2.AsyncClient(transport=transport)
+        async with rl.wrap(
+            openai.AsyncOpenAI(base_url=server.base_url, api_key="sk-test", http_client=http_client),
+            recovery="replay",
+        ) as client:
+            stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+            await anext(stream)
+            assert transport._pool.connections
+            await stream.close()
+            assert not transport._pool.connections
+
+
+async def test_what_only_the_bytes_tell_is_more_than_text(server):
+    """Probabilities of tokens reach the reader beside the text, and would not be the same again."""
+    said = chunk(content="One ")
+    said["choices"][0]["logprobs"] = {
+        "content": [{"token": "One", "logprob": -0.1, "bytes": None, "top_logprobs": []}]
+    }
+    server.scripts = [broken(ROLE, said, done=False), broken(*TEXT)]
+    async with rl.wrap(server.client(), recovery="replay", wait=_at_once, jitter=None) as client:
+        texts, error = await read_until_error(client)
+    assert (texts, error.llm_error.partial.text, len(server.bodies)) == ("One ", "One ", 1)
 
 
 async def test_half_an_event_never_reaches_the_reader():
