@@ -96,6 +96,7 @@ async def test_bytes_are_those_of_a_bare_session(read, stream):
             await response.write(f": ping\n\ndata: {json.dumps(piece)}\n\n".encode())
             await asyncio.sleep(0.002)
         await response.write(b"data: [DONE]\n\n")
+        await asyncio.sleep(0.02)  # the end of the body comes by itself
         return response
 
     async def ask(client: aiohttp.ClientSession) -> Any:
@@ -267,7 +268,12 @@ async def test_a_pruned_conversation_is_sent_pruned():
 
 
 async def test_websockets_pass():
-    """An upgrade is no call of a model."""
+    """An upgrade is no call of a model: no stage sees it."""
+    seen = []
+
+    async def stage(request: Any, call_next: Any) -> Any:
+        seen.append(request)
+        return await call_next(request)
 
     async def echo(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -279,9 +285,10 @@ async def test_websockets_pass():
     async with (
         serve(echo) as url,
         aiohttp.ClientSession(url) as bare,
-        rl.wrap(bare).ws_connect("/socket") as socket,
+        rl.wrap(bare, middleware=[stage]).ws_connect("/socket") as socket,
     ):
         assert await socket.receive_str() == "Hi"
+    assert seen == []
 
 
 async def test_middlewares_of_ones_own_stay():

@@ -72,10 +72,12 @@ class Own(httpx2.HTTPTransport):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[threading.Thread, str]] = []
+        self.answers: list[httpx2.Response] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         self.calls.append((threading.current_thread(), seen.get()))
-        return super().handle_request(request)
+        self.answers.append(super().handle_request(request))
+        return self.answers[-1]
 
 
 @pytest.fixture(params=["own", "untouched"])
@@ -141,6 +143,35 @@ def test_the_deadline_ends_a_wait(http_client):
             ask(client)
         assert time.monotonic() - begun < PATIENCE / 2
         assert caught.value.llm_error.code == rl.ErrorCode.DEADLINE_EXCEEDED
+
+
+def test_an_answer_that_comes_too_late_is_closed():
+    """Nobody waits for what the transport was blocked in; its connection is given back all the same."""
+    own = Own()
+    late = Answer(latency=0.3, interval=0.01)
+    with (
+        serving(late) as server,
+        wrapped(server, http_client=httpx2.Client(transport=own), deadline=0.1) as client,
+    ):
+        with pytest.raises(openai.APITimeoutError):
+            ask(client, stream=True)
+        until(lambda: own.answers and own.answers[0].is_closed)
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped"])
+def test_an_answer_that_is_not_read_ends_with_its_response(end):
+    """Whether its response is closed while somebody still holds its iterator, or dropped before there is one."""
+    fault = Watched(Answer(interval=0.05))
+    with serving(fault) as server, rl.wrap(httpx2.Client(base_url=server.base_url)) as client:
+        request = client.build_request("POST", "/chat/completions", json={**CHAT, "stream": True})
+        answer = client.send(request, stream=True)
+        held = answer.iter_raw() if end == "closed" else None
+        if held is not None:
+            next(held)
+            answer.close()
+        del answer
+        gc.collect()
+        assert fault.over.wait(0.4)
 
 
 def test_leaving_a_stream_early_lets_go_of_its_connection(http_client):
