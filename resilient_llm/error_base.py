@@ -45,8 +45,8 @@ class BackendAnswer:
     Args:
         status: The HTTP status; 200 if the failure came inside an answer.
         headers: The answer's headers, names in lower case.
-        body: The body as far as it was read, at most 64 KiB; of a failure inside a stream what told of it. Our own
-            key in it is hidden. It may quote the prompt, so it is not for logs.
+        body: The body as far as it was read: at most 64 KiB, of a wrapped client's backend 1 MiB; of a failure inside
+            a stream what told of it. Our own key in it is hidden. It may quote the prompt, so it is not for logs.
     """
 
     status: int

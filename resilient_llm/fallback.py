@@ -79,6 +79,7 @@ class Fallback:
         if not self.targets:
             msg = "a Fallback needs at least one target"
             raise ValueError(msg)
+        self._options = options
         self.opened = tuple(OpenTarget(target, options) for target in self.targets)
         self.clock = options.get("clock", SYSTEM_CLOCK)
 
@@ -93,6 +94,13 @@ class Fallback:
         placed = copy.copy(self)
         placed.backend = backend
         return placed
+
+    def with_targets(self, targets: Sequence[Target]) -> Self:
+        """The same rules for other targets, whose stages are made anew."""
+        changed = copy.copy(self)
+        changed.targets = tuple(targets)
+        changed.opened = tuple(OpenTarget(target, self._options) for target in targets)
+        return changed
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Ask one target after the other until one answers."""

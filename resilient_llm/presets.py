@@ -71,9 +71,13 @@ def _fallback(
 ) -> Fallback:
     from .fallback import Fallback  # noqa: PLC0415 - many have a single backend
 
-    if isinstance(given, Fallback):
-        return given.behind(backend)
-    return Fallback(given, backend=backend, **options)
+    fallback = given if isinstance(given, Fallback) else Fallback(given, backend=backend, **options)
+    for target in fallback.targets:
+        if not callable(target.transport):
+            kind = type(target.transport).__name__
+            msg = f"a {kind} is a target for `wrap` alone; here give a transport, such as OpenAITransport()"
+            raise TypeError(msg)
+    return fallback.behind(backend)
 
 
 AUTO = "auto"

@@ -22,7 +22,7 @@ STATEFUL = ("breaker", "cache", "concurrency", "rate_limit", "retry_budget", "to
 
 
 def _callable(_instance: object, _attribute: object, value: Any) -> None:
-    if not callable(value) or isinstance(value, type):
+    if isinstance(value, type) or not (callable(value) or hasattr(value, "base_url")):
         msg = f"a target's transport is an object such as OllamaTransport(), not {value!r}"
         raise TypeError(msg)
 
@@ -32,7 +32,7 @@ class Target:
     """One entry of `Fallback`.
 
     Args:
-        transport: What answers.
+        transport: What answers. Behind a client that is wrapped, another client of its SDK.
         model: The model to ask it for. None: the transport's own; if it has none, the request's where the transport
             is of the same name as the backend that was asked first, and else whatever the server chooses.
         stack: Its stages, outermost first. None: the standard ones, from TokenBudget to ErrorClassifier, with a

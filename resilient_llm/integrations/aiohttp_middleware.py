@@ -92,7 +92,7 @@ class ResilientMiddleware:
     ) -> None:
         self._backend = backend = HTTPBackend(_send, name)
         self._pipelines = Pipelines(
-            lambda: Pipeline(client_stack(middleware, options, backend=name), backend),
+            lambda: Pipeline(client_stack(middleware, options, backend=backend), backend),
             shared=middleware is not None,
         )
 

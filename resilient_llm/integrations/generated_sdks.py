@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from . import httpx_clients
+from .client_stack import has_fallback, with_targets
 from .refusals import TIMEOUTS
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class SDKExceptions:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._package = _package_of(client)
+        self._package = package_of(client)
         base = sys.modules.get(f"{self._package.__name__}._base_client")
         self.raised_below = hasattr(base, "httpx2")
         """Older ones put every exception from below into one of their own, and retry it."""
@@ -54,7 +55,12 @@ class SDKExceptions:
         return made
 
 
-def _package_of(client: object) -> Any:
+def package_of(client: object) -> Any:
+    """The SDK that a client belongs to.
+
+    Raises:
+        TypeError: Its package has none of the usual names.
+    """
     for kind in type(client).__mro__:
         name = kind.__module__
         while name:
@@ -83,20 +89,32 @@ def is_wrapped(client: Any) -> bool:
 
 
 def wrap(client: Any, middleware: Sequence[Middleware] | None, options: StackOptions) -> Any:
-    """A copy of the client, without retries, on a copy of its HTTP client that sends through stages."""
+    """A copy of the client, without retries, on a copy of its HTTP client that sends through stages.
+
+    Raises:
+        TypeError: Something to fall back to is no client of the same SDK.
+    """
+    others: list[Any] = []
+    if has_fallback(middleware, options):
+        from .sdk_targets import SDKTargets  # noqa: PLC0415 - many have a single backend
+
+        targets = SDKTargets(client)
+        middleware, options = with_targets(middleware, options, targets)
+        others = targets.http
     http = httpx_clients.around(
         client._client,  # noqa: SLF001 - the SDK has no other way to it
         middleware,
         options,
-        name=_name(client),
+        name=label_of(client),
         exceptions=SDKExceptions(client),
+        others=others,
     )
     return client.with_options(http_client=http, max_retries=0)
 
 
-def _name(client: Any) -> str:
+def label_of(client: Any) -> str:
     """The backend's name: whose words its errors are in."""
-    package = _package_of(client).__name__
+    package = package_of(client).__name__
     if package == "openai" and "openai" not in str(client.base_url):
         return "openai-compatible"
     return str(package).partition(".")[0]

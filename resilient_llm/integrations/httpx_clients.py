@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from resilient_llm.pipeline import close_all
 
 from .httpx_family import family_of
 from .httpx_transport import ResilientTransport
@@ -17,38 +20,52 @@ if TYPE_CHECKING:
     from .httpx_family import Exceptions, HTTPRequest
 
 
+SENT_BY: Final = "resilient_llm.client"
+"""The extension of a request that another client is to send."""
+
+
 class ClientTransports:
     """The transports of a client: its own, its proxies' and its mounts', as it chooses among them.
 
     It holds on to the client, whose connections end with it.
+
+    Args:
+        client: The client.
+        others: Those that may send in its place; opened and closed with it.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, others: Sequence[Any] = ()) -> None:
         self.client = client
+        self._all = (client, *others)
 
     def transport_for(self, request: HTTPRequest) -> Any:
         """The one that the client would send by."""
-        return self.client._transport_for_url(request.url)  # noqa: SLF001
+        client = request.extensions.get(SENT_BY, self.client)
+        return client._transport_for_url(request.url)  # noqa: SLF001
 
     async def __aenter__(self) -> None:
-        """Open the client."""
-        if not _is_open(self.client):
-            await self.client.__aenter__()
+        """Open the clients."""
+        for client in self._all:
+            if not _is_open(client):
+                await client.__aenter__()
 
     async def aclose(self) -> None:
-        """Close the client."""
-        await self.client.aclose()
+        """Close the clients."""
+        await close_all(self._all)
 
     # Of a sync client ...
 
     def __enter__(self) -> None:
-        """Open the client."""
-        if not _is_open(self.client):
-            self.client.__enter__()
+        """Open the clients."""
+        for client in self._all:
+            if not _is_open(client):
+                client.__enter__()
 
     def close(self) -> None:
-        """Close the client."""
-        self.client.close()
+        """Close the clients."""
+        with ExitStack() as closing:
+            for client in self._all:
+                closing.callback(client.close)
 
 
 def _is_open(client: Any) -> bool:
@@ -62,6 +79,17 @@ def is_client(client: object) -> bool:
     except TypeError:
         return False
     return isinstance(client, family.module.AsyncClient | family.module.Client)
+
+
+def is_async(client: Any) -> bool:
+    """Is a client of httpx or httpx2 an `AsyncClient`?"""
+    return isinstance(client, family_of(client).module.AsyncClient)
+
+
+def original_of(client: Any) -> Any:
+    """The client below a wrapped one; any other is itself."""
+    transports = getattr(client._transport, "transport", None)  # noqa: SLF001
+    return transports.client if isinstance(transports, ClientTransports) else client
 
 
 def is_wrapped(client: object) -> bool:
@@ -86,10 +114,11 @@ def around(
     *,
     name: str,
     exceptions: Exceptions | None = None,
+    others: Sequence[Any] = (),
 ) -> Any:
-    """A copy of an HTTP client that sends through stages, and then by the transports of the original."""
+    """A copy of an HTTP client that sends through stages, and then by the transports of the original, or of others."""
     transport = ResilientTransport(
-        ClientTransports(client), middleware=middleware, name=name, exceptions=exceptions, **options
+        ClientTransports(client, others), middleware=middleware, name=name, exceptions=exceptions, **options
     )
     twin = copy.copy(client)
     twin._transport, twin._mounts = transport, {}  # noqa: SLF001 - no argument takes them over

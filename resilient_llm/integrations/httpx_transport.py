@@ -76,7 +76,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
 
         def pipelines(backend: HTTPBackend) -> Pipelines:
             return Pipelines(
-                lambda: Pipeline(client_stack(middleware, options, backend=name), backend),
+                lambda: Pipeline(client_stack(middleware, options, backend=backend), backend),
                 shared=middleware is not None,
             )
 

@@ -57,6 +57,8 @@ def wrap(
         middleware: Stages of one's own, outermost first; default: `standard_stack(**options)`.
         options: The options of `standard_stack`: `deadline`, `max_retries`, ...; see `StackOptions`. Where the
             client has a read timeout of its own, that goes before theirs.
+            `fallback`: for clients of an SDK, other clients of the same SDK (another key, region, base URL), or
+            `Target(client, model=...)` for another model, or a `Fallback` of them; closed with the wrapped one.
 
     Raises:
         TypeError: `client` is nothing that can be wrapped; the message says what can.

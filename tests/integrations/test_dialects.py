@@ -119,6 +119,37 @@ def test_a_turn_of_anthropics_that_is_cut_keeps_its_other_blocks():
     assert [turn["role"] for turn in anew["messages"]] == ["user", "assistant"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "model"),
+    [
+        ("/openai/deployments/d/chat/completions", {"model": "m", "messages": []}, "m"),
+        ("/openai/deployments/d/embeddings", {"input": "a"}, "d"),
+        ("/v1/projects/p/models/claude@2:streamRawPredict", {"messages": []}, "claude@2"),
+        ("/model/eu.claude/invoke", {"messages": []}, "eu.claude"),
+        ("/model/eu.claude/converse-stream", {}, "eu.claude"),
+    ],
+)
+def test_a_model_that_stands_in_the_url_is_seen_and_not_written(path, body, model):
+    """Where the URL says the model, no stage can change it: the body stays as it came, or as it was changed."""
+    request = asked(path, body)
+    assert request.model == model
+    assert edited(request, model="other") is None
+    if request.operation == "chat":
+        assert edited(request, model="other", params={"a": 1}) == {**body, "a": 1}
+
+
+@pytest.mark.parametrize("path", [CHAT, "/models/chat/completions", "/v1/models/d/chat/completions"])
+def test_a_model_that_stands_in_the_body_is_written_there(path):
+    """Also where it was missing."""
+    assert edited(asked(path, {"messages": []}), model="other") == {"messages": [], "model": "other"}
+
+
+def test_what_is_signed_is_never_changed():
+    """Whatever a stage asks for."""
+    request = asked(CHAT, {"model": "m"}, authorization="AWS4-HMAC-SHA256 Credential=x")
+    assert edited(request, model="other", params={"a": 1}, messages=[{"role": "user"}]) is None
+
+
 def test_what_is_signed_is_raw():
     """No stage sees messages that it must not change; the answer is judged all the same."""
     body = {"messages": [{"role": "user", "content": "a"}], "model": "m"}

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from .anthropic_messages import MESSAGES
-from .dialect import Dialect, Head, Spoken
+from .dialect import Dialect, Head, Spoken, model_in
 from .openai_chat import CHAT
 from .openai_embeddings import EMBEDDINGS
 from .openai_responses import RESPONSES
@@ -49,8 +49,10 @@ def understand(method: str, path: str, headers: Mapping[str, str], body: bytes |
     )
     if spoken is None:
         spoken = RAW.ask(head, fields or {})
-    elif headers.get("authorization", "").startswith(SIGNED):
-        spoken = attrs.evolve(spoken, operation="raw", messages=())
+    if headers.get("authorization", "").startswith(SIGNED):
+        spoken = attrs.evolve(spoken, operation="raw", messages=(), fixed=("body",))
+    elif model := model_in(path):
+        spoken = attrs.evolve(spoken, model=spoken.model or model, fixed=("model",))
     return spoken if body is not None else attrs.evolve(spoken, repeatable=False)
 
 

@@ -5,6 +5,7 @@ A dialect never sees a library: it gets method, path, headers and the JSON of a 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -13,7 +14,7 @@ import msgspec
 from resilient_llm.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from resilient_llm.errors import LLMError
     from resilient_llm.http_call import Decoder
@@ -38,6 +39,10 @@ STATUSES: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.MODEL_CONTENT_FILTERED: 400,
 }
 """The status of an error that has none of its own; the other codes say that no usable answer came."""
+
+_model_in: Final = re.compile(
+    r"/(?:deployments|engines)/([^/]+)/|/model/([^/]+)/(?:invoke|converse)|/models/([^/:]+):\w+$"
+).search
 
 
 @attrs.frozen
@@ -87,6 +92,7 @@ class Spoken:
         params: What else the body says, in the words that stages know.
         renamed: Names of `params` that the body has other words for.
         repeatable: May it be sent again though the backend may have acted on it?
+        fixed: `"model"` if the URL says it, where no stage can change it; `"body"` if nothing may be changed at all.
         memory: What the dialect wants to remember of the messages.
     """
 
@@ -99,15 +105,17 @@ class Spoken:
     params: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     renamed: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     repeatable: bool = True
+    fixed: Container[str] = ()
     memory: Any = attrs.field(default=None, repr=False)
 
     def edited(self, request: Request) -> bytes | None:
         """The body that a request asks for; None if no stage changed anything."""
         same_messages = request.messages is self.messages
-        if same_messages and request.params is self.params and request.model == self.model:
+        same_model = request.model == self.model or "model" in self.fixed
+        if (same_messages and request.params is self.params and same_model) or "body" in self.fixed:
             return None
         fields = dict(self.body)
-        if request.model != self.model:
+        if not same_model:
             fields["model"] = request.model
         if request.params is not self.params:
             self._change(fields, request.params)
@@ -144,6 +152,12 @@ def model_of(body: Mapping[str, Any]) -> str:
     """The model that a body names; empty where it names none."""
     model = body.get("model")
     return model if isinstance(model, str) else ""
+
+
+def model_in(path: str) -> str:
+    """The model that a path names, as those of Azure, Vertex AI and Bedrock do; empty for others."""
+    found = _model_in(path)
+    return found[found.lastindex or 0] if found else ""
 
 
 def openai_refusal(error: LLMError) -> tuple[int | None, bytes]:
