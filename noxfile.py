@@ -58,7 +58,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation as HTML in docs/_build, with warnings as errors; the reference is made from the code."""
-    session.install("-e", ".[cli]", *_groups("docs"))
+    session.install("-e", ".[cli,otel]", *_groups("docs"))
     session.run(
         "sphinx-build",
         "--fail-on-warning",

@@ -75,6 +75,7 @@ def test_the_stages_picture_has_the_order_of_the_standard_stack(generated) -> No
     """The boxes stand in the order in which calls pass them, from the outermost stage to the transport."""
     texts = labels(generated["stages"]())[::2]
     names = [
+        "Telemetry",
         "Logging",
         "Deadline",
         "TokenBudget",

@@ -69,6 +69,7 @@ def stages() -> str:
         fallback=[ScriptedTransport("")],
         concurrency=8,
         state=rl.MemoryState(),
+        telemetry=True,
     )
     rows = [(name_of(stage), first_sentence(stage)) for stage in stack]
     rows.append(("transport", "Knows one backend: sends, and reads the answer"))

@@ -30,7 +30,7 @@ class Telemetry:
     While the first content is waited for, the span is the current one, so that logs and other spans belong to it.
 
     Belongs outermost; circuits and retry budgets of all stages after it, targets of a fallback included, are reported.
-    May serve several clients. An application that configures no OpenTelemetry pays next to nothing.
+    May serve several clients.
 
     Args:
         tracer_provider: Who takes the spans. Default: the application's global one.

@@ -462,6 +462,55 @@ def test_an_attempt_begins_when_it_is_sent() -> None:
     assert [seconds(*recorder.attempts(call)) for call in recorder.calls] == [(0.0, 3.0), (3.0, 6.0)]
 
 
+async def twice(request: rl.Request, call_next: rl.Handler) -> rl.Response:
+    """A stage that takes its time, and asks again."""
+    (await call_next(request)).close()
+    await asyncio.sleep(1.0)
+    response = await call_next(request)
+    await asyncio.sleep(1.0)
+    return response
+
+
+@pytest.mark.parametrize("transport", [Looking(SLOW), ScriptedTransport(SLOW)], ids=["sent", "told"])
+def test_attempts_have_their_own_ends(transport) -> None:
+    """What a stage does between and after them is the call's time."""
+    recorder = Recorder()
+    stack = [recorder.stage, twice, rl.Retry(clock=recorder.clock)]
+    run_virtual(whole(rl.Pipeline(stack, transport, clock=recorder.clock), ASK))
+    assert [seconds(span) for span in recorder.attempts()] == [(0.0, 3.0), (4.0, 7.0)]
+    assert seconds(recorder.call) == (0.0, 8.0)
+    sent = [headers["traceparent"].split("-")[2] for headers in getattr(transport, "headers", ())]
+    assert sent in ([], [f"{span.context.span_id:016x}" for span in recorder.attempts()])
+
+
+def test_a_shared_call_that_its_first_caller_left_sends_the_ids_of_spans_that_there_are() -> None:
+    """It goes on for those who joined, in the trace of the one who left, and begins no spans that nobody would end."""
+    recorder = Recorder()
+    transport = Looking([1.0, BUSY], SLOW)
+    stack = rl.standard_stack(
+        telemetry=recorder.stage,
+        clock=recorder.clock,
+        coalesce=rl.Coalesce(clock=recorder.clock),
+        jitter=None,
+    )
+    pipeline = rl.Pipeline(stack, transport, clock=recorder.clock)
+
+    async def scenario() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.gather(cancelled(pipeline, ASK), whole(pipeline, ASK))
+            pytest.fail("the first caller had time")
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait([task])
+
+    run_virtual(scenario())
+    sent = {headers["traceparent"].split("-")[2] for headers in transport.headers}
+    assert len(sent) == 2
+    assert sent <= {f"{span.context.span_id:016x}" for span in recorder.spans}
+    left_early, joined = recorder.calls
+    assert left_early.attributes["resilient_llm.outcome"] == "abandoned"
+    assert (joined.attributes["resilient_llm.outcome"], len(recorder.attempts(joined))) == ("completed", 0)
+
+
 def test_the_callers_context_is_as_it_was() -> None:
     """The call is a child of the caller's span, which is the current one again after it, and in a stream."""
     recorder = Recorder()

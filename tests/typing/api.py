@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 import aiobreaker
 import backoff
+from opentelemetry.trace import get_tracer_provider
 
 import resilient_llm as rl
 from resilient_llm.testing import Cut, Reset, Stall, Status
@@ -127,6 +129,15 @@ async def sparing_and_failing() -> None:
         cached: bool = done.cached
         shared: list[bool] = [attempt.shared for attempt in done.trace]
         print(cached, shared)
+
+
+def watching() -> rl.Client:
+    """Telemetry takes OpenTelemetry's own providers; showing the log gives a handler of the standard library."""
+    handler: logging.Handler = rl.show_logs("debug", colors=False)
+    logging.getLogger("resilient_llm").removeHandler(handler)
+    telemetry = rl.Telemetry(tracer_provider=get_tracer_provider(), capture_content=True)
+    rl.Client("offline", telemetry=True).close()
+    return rl.Client("offline", telemetry=telemetry)
 
 
 def limits() -> list[rl.Middleware]:
