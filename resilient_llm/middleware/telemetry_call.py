@@ -94,8 +94,6 @@ class Call:
 
     def settled(self, response: Response | None, outcome: Outcome) -> None:
         """The call is over."""
-        if self._over:
-            return
         self._over = True
         duration = self._tools.clock.monotonic() - self._started
         error = outcome.error if outcome.kind is OutcomeKind.FAILED else None

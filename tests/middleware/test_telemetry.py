@@ -13,6 +13,7 @@ import attrs
 import pytest
 from middleware.recorder import Recorder, seconds
 from opentelemetry import baggage, context, trace
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.semconv._incubating.attributes import (
     error_attributes,
     gen_ai_attributes,
@@ -250,6 +251,54 @@ def test_shared_calls_are_still_shared_and_counted_once() -> None:
     assert [point.count for point in recorder.metrics()["gen_ai.client.token.usage"]] == [1, 1]
 
 
+def test_a_prompt_that_the_backend_cut_is_an_event() -> None:
+    """With the sizes, as it is logged."""
+    request = attrs.evolve(ASK, messages=[{"role": "user", "content": f"{SECRET} " * 3_000}])
+    cut = [rl.TextDelta("ok"), rl.UsageEvent(rl.Usage(prompt_tokens=2_000)), rl.Finish("stop")]
+    with pytest.warns(RuntimeWarning, match="has cut the conversation"):
+        recorder = play(cut, request=request, context_window=10**6)
+    (event,) = recorder.call.events
+    assert event.name == "resilient_llm.prompt_cut"
+    assert event.attributes["resilient_llm.tokens"] == 2_000
+
+
+def test_a_failure_has_the_backends_id_of_it() -> None:
+    """So that its support can be asked."""
+    recorder = play(rl.ModelAuthError("no", request_id="req-1", backend="scripted"))
+    assert recorder.call.attributes["gen_ai.response.id"] == "req-1"
+    assert recorder.call.attributes["gen_ai.provider.name"] == "scripted"
+
+
+def test_errors_of_other_peoples_making_go_by_their_class() -> None:
+    """A stage's own bug is a failed call, and no word of it is told."""
+
+    async def broken(request: rl.Request, call_next: rl.Handler) -> rl.Response:
+        raise ZeroDivisionError(SECRET)
+
+    recorder = Recorder()
+    pipeline = rl.Pipeline([recorder.stage, broken], ScriptedTransport("ok"), clock=recorder.clock)
+    with pytest.raises(ZeroDivisionError):
+        run_virtual(whole(pipeline, ASK))
+    assert recorder.call.attributes["error.type"] == "ZeroDivisionError"
+    assert SECRET not in recorder.everything()
+
+
+def test_what_is_told_too_late_is_not_told() -> None:
+    """A stage that goes on after its caller left does not speak of a call that is over."""
+    recorder, kept = Recorder(), []
+
+    async def keeping(request: rl.Request, call_next: rl.Handler) -> rl.Response:
+        kept.append(request)
+        return await call_next(request)
+
+    pipeline = rl.Pipeline([recorder.stage, keeping], ScriptedTransport("ok"), clock=recorder.clock)
+    run_virtual(whole(pipeline, ASK))
+    kept[0].tell(rl.Attempt(2, "scripted", 1.0, error=BUSY))
+    kept[0].tell(rl.Waiting(1.0, BUSY, 1))
+    assert len(recorder.spans) == 2
+    assert "resilient_llm.retries" not in recorder.metrics()
+
+
 # Metrics ...
 
 
@@ -431,7 +480,8 @@ def test_each_attempt_sends_its_own_ids_and_is_the_current_span() -> None:
     recorder, transport = look(BUSY, SLOW)
     ids = [span.context.span_id for span in recorder.attempts()]
     trace_id = recorder.call.context.trace_id
-    assert transport.headers == [{"traceparent": f"00-{trace_id:032x}-{id_:016x}-03"} for id_ in ids]
+    sent = [headers["traceparent"].rpartition("-")[0] for headers in transport.headers]
+    assert sent == [f"00-{trace_id:032x}-{id_:016x}" for id_ in ids]
     assert transport.current == ids
     assert [seconds(span) for span in recorder.attempts()] == [(0.0, 0.0), (0.5, 3.5)]
 
@@ -565,6 +615,30 @@ def test_logs_of_a_call_belong_to_it(caplog) -> None:
     ids = {span.context.span_id for span in recorder.spans}
     assert len(seen) == 2
     assert set(seen) <= ids
+
+
+class Beginnings(SpanProcessor):
+    """What is known of a span when it begins: all that a sampler sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, object]]] = []
+
+    def on_start(self, span, parent_context=None) -> None:
+        self.seen.append((span.name, dict(span.attributes)))
+
+
+def test_samplers_see_what_is_known_at_the_start() -> None:
+    """Operation, model, and the provider as long as there is only one that it can be."""
+    recorder, beginnings = Recorder(), Beginnings()
+    recorder.tracers.add_span_processor(beginnings)
+    play(SLOW, recorder=recorder)
+    known = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.provider.name": "scripted"}
+    name, attributes = beginnings.seen[0]
+    assert (name, {key: attributes.get(key) for key in known}) == ("chat m", known)
+    rl.Pipeline([recorder.stage], ScriptedTransport("ok", name="other"))
+    play(SLOW, recorder=recorder)
+    assert "gen_ai.provider.name" not in beginnings.seen[2][1]
+    assert [call.attributes["gen_ai.provider.name"] for call in recorder.calls] == ["scripted"] * 2
 
 
 # Around it ...
