@@ -68,7 +68,7 @@ def with_targets(
 
     if middleware is not None:
         return [changed(stage) for stage in middleware], options
-    given = options["fallback"]
+    given = options.get("fallback", ())
     fallback = changed(given) if isinstance(given, Fallback) else all_made(given)
     return None, cast("StackOptions", {**options, "fallback": fallback})
 

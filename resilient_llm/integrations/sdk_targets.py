@@ -106,14 +106,14 @@ class ClientBackend:
             original=built,
             read_timeout=None,
         )
-        again = attrs.evolve(
-            again,
-            deadline=request.deadline,
-            attempt=request.attempt,
-            observers=request.observers,
+        request = attrs.evolve(
+            request,
+            messages=again.messages,
+            model=again.model,
+            params=again.params,
             extensions=cast("Extensions", {**request.extensions, "http_call": call_of(again)}),
         )
-        response = await self._send(again)
+        response = await self._send(request)
         response.info.backend = self.name
         return response
 

@@ -15,6 +15,8 @@ import openai
 import pytest
 
 import resilient_llm as rl
+from resilient_llm.integrations.http_backend import call_of, request_of
+from resilient_llm.integrations.sdk_targets import _endpoint
 from resilient_llm.testing import Answer, Cut, FaultServer, Reset, Stall, Status, serving
 
 if TYPE_CHECKING:
@@ -161,12 +163,20 @@ async def test_a_fallback_with_rules_of_its_own():
 
 async def test_stages_of_ones_own_with_a_fallback_among_them():
     """A `Fallback` in `middleware` takes clients as well."""
+    answered: list[Any] = []
+
+    async def watch(request: rl.Request, call_next: Any) -> Any:
+        answered.append(await call_next(request))
+        return answered[0]
+
     async with FaultServer(Status.failed()) as first, FaultServer(Answer()) as second:
         spare = Pair.of(openai.AsyncOpenAI, second, "k2")
         fallback = rl.Fallback([rl.Target(spare, stack=[rl.ErrorClassifier()])])
         bare = Pair.of(openai.AsyncOpenAI, first, "k1")
-        async with rl.wrap(bare, middleware=[fallback, rl.ErrorClassifier()]) as client:
+        async with rl.wrap(bare, middleware=[watch, fallback, rl.ErrorClassifier()]) as client:
             assert await client.chat.completions.create(**CHAT)
+    assert answered[0].info.backend == answered[0].target.name == "openai-compatible-2"
+    assert [attempt.backend for attempt in answered[0].trace] == [None, "openai-compatible-2"]
     assert (len(first.requests), len(second.requests)) == (1, 1)
 
 
@@ -185,11 +195,12 @@ async def test_no_secret_of_the_first_client_travels():
 
 
 async def test_keys_are_asked_for_and_hooks_called_for_each_request():
-    """A key that is a function, and the request hooks of the target's HTTP client."""
+    """A key that is a function, and the request hooks of the target's HTTP client; the call's timeout holds."""
     hooked: list[str] = []
 
     async def hook(request: httpx2.Request) -> None:
         hooked.append(request.headers["authorization"])
+        assert request.extensions["timeout"]["read"] == 7.5
         request.headers["x-hook"] = "seen"
 
     async def key() -> str:
@@ -202,8 +213,8 @@ async def test_keys_are_asked_for_and_hooks_called_for_each_request():
         spare = openai.AsyncOpenAI(base_url=second.base_url, api_key=key, http_client=http)
         bare = Pair.of(openai.AsyncOpenAI, first, SECRET)
         async with rl.wrap(bare, fallback=[spare], **OPTIONS) as client:
-            await client.chat.completions.create(**CHAT)
-            await client.chat.completions.create(**CHAT)
+            await client.chat.completions.create(**CHAT, timeout=7.5)
+            await client.with_options(timeout=7.5).chat.completions.create(**CHAT)
     assert hooked == ["Bearer key-0", "Bearer key-1"]
     assert [seen.headers["x-hook"] for seen in second.requests] == ["seen", "seen"]
     assert http.is_closed
@@ -245,6 +256,30 @@ async def test_embeddings_and_other_endpoints_stay_with_the_first():
         with pytest.raises(openai.APIConnectionError):
             await elsewhere.post("/completions", cast_to=object, body={"prompt": "x", "model": "m"})
         assert not two.second.requests
+
+
+@pytest.mark.parametrize(
+    ("prefix", "url", "body", "expected"),
+    [
+        ("/", "https://h/openai/v1/chat/completions", CHAT, "/openai/v1/chat/completions"),
+        ("/v1/", "https://h/v1/chat/completions?key=x", CHAT, "/chat/completions"),
+        ("/v1/", "https://h/other/chat/completions", CHAT, "/chat/completions"),
+        (
+            "/openai/",
+            "https://h/openai/deployments/d/chat/completions?api-version=1",
+            CHAT,
+            "/chat/completions",
+        ),
+        ("/openai/", "https://h/openai/responses", {"model": "m", "input": "a"}, "/responses"),
+        ("/gate/", "https://h/gate/v1/messages?x=1&beta=true", CHAT, "/v1/messages?beta=true"),
+        ("/v1/", "https://h/v1/projects/p/models/claude:rawPredict", {"messages": []}, "/v1/messages"),
+    ],
+)
+def test_the_target_is_asked_for_what_the_first_client_was_asked_for(prefix, url, body, expected):
+    """The path below the base URL, as the SDK has it; of the query nothing but what chooses the API."""
+    content, path = json.dumps(body).encode(), url.removeprefix("https://h").partition("?")[0]
+    request = request_of("POST", url, path, {}, content, original=None, read_timeout=None)
+    assert _endpoint(call_of(request), prefix) == expected
 
 
 async def test_a_signed_call_stays_with_the_first():
