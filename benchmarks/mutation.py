@@ -194,7 +194,7 @@ def clean_seconds(files: Sequence[str]) -> float:
     return time.monotonic() - run.begun
 
 
-def hunt_inside(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
+def hunt_inside(chosen: Sequence[Mutant], tests: Sequence[str]) -> dict[Mutant, bool]:
     """Which mistakes in functions were noticed."""
     if not chosen:
         return {}
@@ -206,7 +206,7 @@ def hunt_inside(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
         if pid == 0:
             code = 70
             try:
-                code = int(pytest.main([*OPTIONS, "-s", *SUITE], plugins=[Hunter(chosen, PACKAGE, out)]))
+                code = int(pytest.main([*OPTIONS, "-s", *tests], plugins=[Hunter(chosen, PACKAGE, out)]))
             finally:
                 os._exit(code)
         os.waitpid(pid, 0)
@@ -322,7 +322,9 @@ def main() -> int:
     )
     parser.add_argument("--sample", type=int, default=600, help="how many mistakes to try")
     parser.add_argument("--all", action="store_true", help="try all of them")
-    parser.add_argument("--only", default="", help="modules whose path contains this")
+    parser.add_argument(
+        "--only", default="", help="modules whose path contains this, and the tests about them alone"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the survivors to a file")
     options = parser.parse_args()
@@ -336,7 +338,10 @@ def main() -> int:
     chosen.sort(key=lambda mutant: (mutant.module, mutant.line))
     print(f"{len(chosen)} of {len(found)} mutants, seed {options.seed}")
     inside = [mutant for mutant in chosen if mutant.runs]
-    results = hunt_inside(inside) | hunt([mutant for mutant in chosen if not mutant.runs])
+    tests = SUITE
+    if options.only:
+        tests = sorted({file for mutant in inside for file in tests_of(mutant.module)})
+    results = hunt_inside(inside, tests) | hunt([mutant for mutant in chosen if not mutant.runs])
     share, alive = report(results)
     print(f"{share:.1%} killed (goal {GOAL:.0%})")
     if options.json:

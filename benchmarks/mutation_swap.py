@@ -1,7 +1,8 @@
 """Mistakes inside functions: their code is swapped in forks of a process that has collected all tests.
 
-One run of all tests under coverage tells which of them reach which line. A mistake is then tried with those tests
-alone, the quickest first, in a fork that need neither import nor collect anything.
+One run of all tests under coverage tells which of them reach which line. A mistake is then tried in a fork that need
+neither import nor collect anything: with the tests that reach its line, the quickest first, then with others that reach
+its module (what a cache has kept is reached by the first test alone).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MOST_SECONDS = 20.0
 
 @attrs.frozen
 class Known:
-    """What the clean run told: the tests that reach a line, and how long each takes."""
+    """What the clean run told: the tests that reach a line, and how many seconds of CPU each takes."""
 
     reaching: dict[str, dict[int, set[int]]]
     seconds: list[float]
@@ -80,11 +81,14 @@ class Hunter:
         for place, mutant in enumerate(self.chosen):
             path = self.package / mutant.module
             reach = known.reaching.get(str(path), {})
-            tests = {
-                test for line in statement_lines(mutant, path.read_text()) for test in reach.get(line, ())
-            }
+            lines = set(statement_lines(mutant, path.read_text()))
+            near = {test for line in lines for test in reach.get(line, ())}
             own = "test_" + path.stem
-            ordered = sorted(tests, key=lambda test: (own not in str(items[test].path), known.seconds[test]))
+
+            def order(test: int, near: set[int] = near, own: str = own) -> tuple[bool, bool, float]:
+                return test not in near, own not in str(items[test].path), known.seconds[test]
+
+            ordered = sorted({test for tests in reach.values() for test in tests}, key=order)
             picked, total = [], 0.0
             for test in ordered:
                 total += known.seconds[test]
@@ -110,10 +114,10 @@ def _learn(items: list[pytest.Item], paths: Sequence[Path]) -> Known:
             seconds, failed = [], []
             for place, item in enumerate(items):
                 watch.switch_context(str(place))
-                begun = time.perf_counter()
+                begun = time.process_time()
                 if not _passes(item, items[place + 1] if place + 1 < len(items) else None):
                     failed.append(item.nodeid)
-                seconds.append(time.perf_counter() - begun)
+                seconds.append(time.process_time() - begun)
             watch.stop()
             watch.save()
             told.write_text(json.dumps([seconds, failed]))
