@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -37,6 +38,59 @@ def tests(session: nox.Session) -> None:
         session.run("coverage", "run", "-m", "pytest", *PARALLEL)
         session.run("coverage", "combine", "--quiet")
         session.run("coverage", "report", "--fail-under=95")
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The tests with the lowest versions that pyproject.toml admits of what the package needs."""
+    project = PYPROJECT["project"]
+    needed = [
+        *project["dependencies"],
+        *(name for extra in EXTRAS for name in project["optional-dependencies"][extra]),
+    ]
+    pins = Path(session.create_tmp()) / "lowest.txt"
+    pins.write_text("\n".join(f"{name}=={least}" for name, least in map(_least, needed)))
+    session.install("-e", f".[{','.join(EXTRAS)}]", *_groups("test"), "--constraint", str(pins))
+    session.run("pytest", *(session.posargs or PARALLEL))
+
+
+EXTRAS = ("cli", "redis", "otel")
+"""Those that are small and install everywhere."""
+
+
+def _least(requirement: str) -> tuple[str, str]:
+    """The name and the lowest version of a requirement such as `aiohttp>=3.12,<4`."""
+    name, _, versions = requirement.partition(">=")
+    return name, versions.partition(",")[0]
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Wheel and sdist: their contents, the wheel in an empty environment, and its tests; `-- tests` for all of them."""
+    work = Path(session.create_tmp())
+    shutil.rmtree(work / "dist", ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", str(work / "dist"))
+    (wheel,), (sdist,) = (work / "dist").glob("*.whl"), (work / "dist").glob("*.tar.gz")
+
+    session.run("python", "-m", "venv", "--clear", str(work / "empty"))
+    python = str(work / "empty" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    session.run(python, "-I", "tests/package/check.py", str(work / "dist"), external=True)
+
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install(f"{wheel}[cli]", *_groups("test", "typing"))
+    shutil.rmtree(work / "source", ignore_errors=True)
+    session.run("python", "-m", "tarfile", "-e", str(sdist), str(work / "source"))
+    (source,) = (work / "source").iterdir()
+    shutil.rmtree(source / "resilient_llm")  # so that it is the wheel's
+    with session.chdir(source):
+        session.run("mypy", "--strict", "--config-file=", "tests/typing")
+        session.run("pytest", *(session.posargs or PUBLIC), "--ignore=tests/test_architecture.py")
+
+
+PUBLIC = ("tests/test_client.py", "tests/test_sync.py", "tests/test_examples.py", "tests/tokens")
+"""Tests of what users touch, of the data in the package, and of programs that use it from outside."""
 
 
 @nox.session

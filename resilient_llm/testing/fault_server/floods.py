@@ -26,7 +26,7 @@ WINDOW_BITS = {"gzip": 31, "deflate": 15}
 FILLER = b"x" * BLOCK
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Flood:
     """Send too much of something.
 
@@ -41,11 +41,11 @@ class Flood:
         latency: Seconds to the head.
     """
 
-    kind: Kind = attrs.field(default="line", kw_only=False)
-    size: int = attrs.field(default=1 << 30, validator=positive)
-    status: int = 200
-    encoding: Literal["gzip", "deflate"] | None = None
-    latency: float = attrs.field(default=0.0, validator=non_negative)
+    kind: Kind = "line"
+    size: int = attrs.field(default=1 << 30, validator=positive, kw_only=True)
+    status: int = attrs.field(default=200, kw_only=True)
+    encoding: Literal["gzip", "deflate"] | None = attrs.field(default=None, kw_only=True)
+    latency: float = attrs.field(default=0.0, validator=non_negative, kw_only=True)
 
     def __str__(self) -> str:
         """The words for it."""
