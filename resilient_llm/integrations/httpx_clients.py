@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.pipeline import close_all
@@ -36,7 +37,7 @@ class ClientTransports:
 
     def __init__(self, client: Any, others: Sequence[Any] = ()) -> None:
         self.client = client
-        self._all = (client, *others)
+        self._all: tuple[Any, ...] = (client, *others)
 
     def transport_for(self, request: HTTPRequest) -> Any:
         """The one that the client would send by."""
@@ -52,6 +53,10 @@ class ClientTransports:
     async def aclose(self) -> None:
         """Close the clients."""
         await close_all(self._all)
+
+    def let_go(self) -> None:
+        """From now on leave the clients open: they are somebody else's."""
+        self._all = ()
 
     # Of a sync client ...
 
@@ -122,4 +127,21 @@ def around(
     )
     twin = copy.copy(client)
     twin._transport, twin._mounts = transport, {}  # noqa: SLF001 - no argument takes them over
+    kind: type = type(client)
+    if hasattr(kind, "__del__"):
+        twin.__class__ = _dropped_alone(kind)
     return twin
+
+
+@cache
+def _dropped_alone(kind: type) -> type:
+    """The class of a client that closes itself when it is dropped, but not the client whose connections it uses."""
+
+    def drop(self: Any) -> None:
+        transports = getattr(getattr(self, "_transport", None), "transport", None)
+        if isinstance(transports, ClientTransports):
+            transports.let_go()
+        kind.__del__(self)  # type: ignore[attr-defined] # it has one, or this class would not be made
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind,), {**names, "__del__": drop})

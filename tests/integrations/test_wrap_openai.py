@@ -454,6 +454,26 @@ class TestLeaving:
 
 
 class TestWrapping:
+    @pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
+    async def test_a_wrapped_client_that_is_dropped_leaves_the_original_open(self, server):
+        """The SDK's HTTP client closes itself when it is dropped: the wrapped one then gives up its own part only."""
+        server.scripts = [whole(WHOLE)]
+        async with server.client() as bare:
+            for _ in range(2):
+                wrapped = rl.wrap(bare)
+                assert (await wrapped.chat.completions.create(**HELLO)).id == "chatcmpl-1"
+                del wrapped
+                gc.collect()
+                await asyncio.sleep(0.01)  # it closes itself in a task
+                assert not bare.is_closed()
+            assert (await bare.chat.completions.create(**HELLO)).id == "chatcmpl-1"
+
+    async def test_closing_a_wrapped_client_closes_the_original(self, server):
+        """They share their connections, and who says so is believed."""
+        bare = server.client()
+        await rl.wrap(bare).close()
+        assert bare.is_closed()
+
     async def test_the_type_stays_and_the_original_is_untouched(self, server):
         """The result has the client's type; the original keeps its retries and its HTTP client."""
         bare = server.client().with_options(max_retries=7, default_headers={"x-mine": "1"})

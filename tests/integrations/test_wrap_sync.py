@@ -185,6 +185,18 @@ def test_leaving_a_stream_early_lets_go_of_its_connection(http_client):
         until(lambda: tasks_of(client) == 0)
 
 
+def test_a_wrapped_client_that_is_dropped_leaves_the_original_open():
+    """The SDK's HTTP client closes itself when it is dropped: the wrapped one then gives up its own part only."""
+    with serving(Answer()) as server, openai.OpenAI(base_url=server.base_url, api_key="k") as bare:
+        for _ in range(2):
+            client = rl.wrap(bare)
+            assert ask(client).choices
+            del client
+            gc.collect()
+            assert not bare.is_closed()
+        assert ask(bare).choices
+
+
 def test_a_stream_that_is_dropped_lets_go_of_its_connection():
     """Nobody closes it: the garbage collector's end of it is the call's, too."""
     fault = Watched(Answer(interval=0.05))
