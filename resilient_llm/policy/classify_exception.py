@@ -43,6 +43,9 @@ def classify_exception(
         return exc
     if not isinstance(exc, Exception):
         return _neutral(type(exc).__name__, "", backend, model)
+    for link in _chain(exc, handled=False):  # a framework's own words for one of ours
+        if (error := _ours(link)) is not None:
+            return error
     chain = list(_chain(exc))
     for link in chain:
         if (error := _ours(link)) is not None:
@@ -111,14 +114,15 @@ def _holds(row: Row, names: list[str], words: str) -> bool:
     return bool(row.words) and _pattern(row.words).search(words) is not None
 
 
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    """The exception and what caused it, at most `_STEPS` of them."""
+def _chain(exc: BaseException, *, handled: bool = True) -> Iterator[BaseException]:
+    """The exception and what caused it, at most `_STEPS` of them; also what was being `handled` when it was raised."""
     link: BaseException | None = exc
     seen: set[int] = set()
     while link is not None and id(link) not in seen and len(seen) < _STEPS:
         seen.add(id(link))
         yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        context = None if link.__suppress_context__ or not handled else link.__context__
+        link = link.__cause__ or context
 
 
 def _names(exc: BaseException) -> list[str]:
@@ -129,9 +133,9 @@ def _names(exc: BaseException) -> list[str]:
 
 
 def _ours(exc: BaseException) -> LLMError | None:
-    """The error itself, or the one that a wrapped client has put on its exception."""
-    error = exc if isinstance(exc, LLMError) else _attribute(exc, "llm_error")
-    return error if isinstance(error, LLMError) else None
+    """The error itself, or the one that a wrapped client has put on its exception or the answer in it."""
+    told = (exc, _attribute(exc, "llm_error"), _attribute(_attribute(exc, "response"), "llm_error"))
+    return next((error for error in told if isinstance(error, LLMError)), None)
 
 
 def _text(exc: BaseException) -> str:

@@ -385,3 +385,25 @@ def test_the_error_on_a_wrapped_clients_exception_is_taken_over() -> None:
 def test_what_an_sdk_raises_without_an_answer_is_known(exc: Exception, code: ErrorCode) -> None:
     """A refusal found by a parser, a key that is missing."""
     assert classify_exception(exc).code is code
+
+
+@pytest.mark.parametrize("place", ["the answer in it", "its cause", "the answer in its cause"])
+def test_an_error_of_ours_goes_before_a_frameworks_words(place):
+    """A framework makes an exception of its own from a wrapped client's: with its status, but not with our error."""
+    error = LLMError("the circuit is open", retryable=False, status=None)
+    response = foreign("Response", "", status_code=503, llm_error=error)
+    raised = foreign("FrameworkError", "503", status_code=503)
+    if place == "the answer in it":
+        raised.response = response
+    elif place == "its cause":
+        raised.__cause__ = foreign("APIStatusError", "", status_code=503, llm_error=error)
+    else:
+        raised.__cause__ = foreign("APIStatusError", "", status_code=503, response=response)
+    assert classify_exception(raised) is error
+
+
+def test_an_error_of_ours_that_was_handled_before_is_not_this_ones():
+    """What was raised while one of ours was handled, and not from it, has a status of its own to be judged by."""
+    raised = foreign("APIStatusError", "", status_code=429)
+    raised.__context__ = LLMError("another backend's", retryable=False)
+    assert classify_exception(raised).status == 429
