@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
 import resilient_llm as rl
 from resilient_llm.testing import Answer, FaultServer, Reset, Stall, Status
 
+pytestmark = pytest.mark.frameworks
+httpx = pytest.importorskip("httpx")
+
 HELLO: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
-SDKS = {"groq": "AsyncGroq", "cerebras.cloud.sdk": "AsyncCerebras"}
+SDKS = {"groq": "AsyncGroq", "cerebras.cloud.sdk": "AsyncCerebras", "together": "AsyncTogether"}
 
 
 def _at_once() -> Any:
@@ -22,7 +24,7 @@ def _at_once() -> Any:
 class Below(httpx.AsyncHTTPTransport):
     """Sends what is meant for `/openai/v1/...` to `/v1/...`, where the fault server is."""
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         request.url = request.url.copy_with(path=request.url.path.removeprefix("/openai"))
         return await super().handle_async_request(request)
 
