@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiobreaker import CircuitBreakerListener
 from opentelemetry.metrics import Observation
@@ -14,6 +14,7 @@ from resilient_llm.wire.gen_ai import PROVIDER, REQUEST_MODEL
 
 from .circuit_breaker import CircuitBreaker
 from .retry import Retry
+from .sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +32,9 @@ CIRCUIT: Final = "resilient_llm.circuit.name"
 STATE: Final = "resilient_llm.circuit.state"
 
 
+NAMESPACE: Final = "resilient_llm.state.namespace"
+
+
 class Meters:
     """The instruments, and the stages that are looked at when metrics are read.
 
@@ -44,6 +48,7 @@ class Meters:
         self._lock = Lock()
         self._breakers: WeakKeyDictionary[CircuitBreaker, str] = WeakKeyDictionary()
         self._retries: WeakKeyDictionary[Retry, _Budget] = WeakKeyDictionary()
+        self._sharing: WeakSet[Sharing] = WeakSet()
         self.duration = _histogram(
             meter, "gen_ai.client.operation.duration", "A call, from its start to its end."
         )
@@ -66,6 +71,8 @@ class Meters:
         gauge(STATE, [self._states], "{circuit}", "1 for the state that a circuit is in, 0 for the others.")
         left = "resilient_llm.retry_budget.remaining"
         gauge(left, [self._budgets], "{token}", "What is left to pay retries from.")
+        alone = "resilient_llm.state.alone"
+        gauge(alone, [self._alone], "{process}", "1 while the shared state is out of reach, else 0.")
 
     def watch(self, stages: Sequence[object], backend: str) -> None:
         """Report circuits and retry budgets of these stages, and of the targets of a fallback among them."""
@@ -79,6 +86,9 @@ class Meters:
             elif isinstance(stage, Retry):
                 with self._lock:
                     self._retries.setdefault(stage, _Budget(backend))
+            elif isinstance(stage, Sharing):
+                with self._lock:
+                    self._sharing.add(stage)
             for target in getattr(stage, "opened", ()):
                 self.watch(target.stages, target.target.name)
 
@@ -101,6 +111,12 @@ class Meters:
                 known.models.update(map(str, budget.spent()))
                 for model in sorted(known.models):
                     yield Observation(budget.tokens(model), {PROVIDER: known.backend, REQUEST_MODEL: model})
+
+    def _alone(self, _options: CallbackOptions) -> Iterator[Observation]:
+        with self._lock:
+            shared = list(self._sharing)
+        for stage in shared:
+            yield Observation(int(stage.state.alone), {NAMESPACE: getattr(stage.state, "namespace", "")})
 
 
 def _histogram(

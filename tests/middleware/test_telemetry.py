@@ -8,6 +8,7 @@ import gc
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import attrs
 import pytest
@@ -375,7 +376,39 @@ def test_the_targets_of_a_fallback_are_watched_too() -> None:
     assert {point.attributes["gen_ai.provider.name"] for point in points} >= {"second"}
 
 
+def test_a_shared_state_out_of_reach_is_told() -> None:
+    """1 while it is, 0 while it is not; once for all stacks that share it."""
+
+    class Away(rl.MemoryState):
+        alone = False
+        namespace = "fleet"
+
+    recorder, state = Recorder(), Away()
+    stacks = [rl.standard_stack(state=state) for _ in range(2)]
+    for stack in stacks:
+        recorder.stage.watch(stack, "scripted")
+    for away in (False, True):
+        state.alone = away
+        (point,) = recorder.metrics()["resilient_llm.state.alone"]
+        assert (point.value, dict(point.attributes)) == (away, {"resilient_llm.state.namespace": "fleet"})
+
+
 # Conventions ...
+
+
+def test_the_docs_list_every_name() -> None:
+    """Attributes, events and metrics of our own, and of the conventions."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "telemetry.md").read_text()
+    told = set()
+    for recorder in varied():
+        points = recorder.metrics()
+        told |= {*points, *(name for all_ in points.values() for point in all_ for name in point.attributes)}
+        told |= {name for span in recorder.spans for name in span.attributes}
+        told |= {event.name for span in recorder.spans for event in span.events}
+    assert len(told) > 30
+    assert {
+        name for name in told if f"`{name}`" not in page and f"`..{name.split('.')[-1]}`" not in page
+    } == set()
 
 
 def varied() -> list[Recorder]:
