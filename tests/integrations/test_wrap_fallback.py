@@ -312,7 +312,12 @@ async def test_it_is_told_who_answered(caplog):
     assert SECRET not in caplog.text + str(error)
 
 
-def test_sync_clients_fall_back_too():
+class Own(httpx2.HTTPTransport):
+    """A transport of one's own."""
+
+
+@pytest.mark.parametrize("transport", [None, Own], ids=["untouched", "own"])
+def test_sync_clients_fall_back_too(transport):
     """The same for threads, whole and streamed; what takes its time there, such as a key, is asked for in a thread."""
     asked_in: list[str] = []
 
@@ -321,7 +326,8 @@ def test_sync_clients_fall_back_too():
         return "k2"
 
     with serving(Status.failed()) as first, serving(Answer()) as second:
-        spare = openai.OpenAI(base_url=second.base_url, api_key=key)
+        http = httpx2.Client(transport=transport()) if transport else None
+        spare = openai.OpenAI(base_url=second.base_url, api_key=key, http_client=http)
         with rl.wrap(
             openai.OpenAI(base_url=first.base_url, api_key=SECRET), fallback=[spare], **OPTIONS
         ) as client:
