@@ -106,6 +106,17 @@ async def test_a_wrapped_openai_client_is_told_of_too(stream: bool) -> None:
     assert recorder.call.name == "chat m"
 
 
+async def test_headers_that_a_wrapped_clients_user_sets_win() -> None:
+    """In every attempt."""
+    recorder = Recorder(rl.SYSTEM_CLOCK)
+    async with FaultServer([Status(503), Answer()]) as server:
+        bare = openai.AsyncOpenAI(api_key="k", base_url=server.base_url)
+        async with rl.wrap(bare, middleware=quick(recorder)) as client:
+            mine = {"Traceparent": "mine"}
+            await client.chat.completions.create(model="m", messages=ASK, extra_headers=mine)
+    assert [request.headers["traceparent"] for request in server.requests] == ["mine", "mine"]
+
+
 async def test_a_wrapped_anthropic_client_is_told_of_too() -> None:
     """By the option of the standard stack."""
     recorder = Recorder(rl.SYSTEM_CLOCK)

@@ -20,7 +20,7 @@ from resilient_llm.outcome import OutcomeKind
 from resilient_llm.wire import gen_ai
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
@@ -78,10 +78,12 @@ class Attempts:
         tools: What is used.
         call: The call's span.
         told: Attributes of the call that attempts and metrics carry, too; kept up to date here.
+        own: Headers that a wrapped client's user has set, which win.
     """
 
-    def __init__(self, tools: Tools, call: Span, told: dict[str, Any]) -> None:
+    def __init__(self, tools: Tools, call: Span, told: dict[str, Any], own: Iterable[str] = ()) -> None:
         self._tools = tools
+        self._own = {name.lower() for name in own}
         self._call = call
         self._told = told
         self.call_context = self._context = set_span_in_context(call)
@@ -107,7 +109,7 @@ class Attempts:
             propagate.inject(
                 headers, baggage.clear(self._context)
             )  # baggage is not for other people's servers
-        return headers
+        return {name: value for name, value in headers.items() if name.lower() not in self._own}
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt has ended."""

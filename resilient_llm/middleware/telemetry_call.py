@@ -50,7 +50,8 @@ class Call:
         self._span = tools.tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes=asked, start_time=tools.wall()
         )
-        self.attempts = Attempts(tools, self._span, self._told)
+        wrapped = request.extensions.get("http_call")
+        self.attempts = Attempts(tools, self._span, self._told, wrapped.headers if wrapped else ())
         self._shared = False
         self._first_chunk: float | None = None
         self._over = False
