@@ -81,3 +81,16 @@ async def test_typed_exceptions_come_with_our_error(sdk, fault, options, kind):
             await client.with_options(max_retries=2).chat.completions.create(**HELLO)
     assert isinstance(caught.value.llm_error, rl.LLMError)
     assert len(server.requests) == options.get("max_retries", 0) + 1
+
+
+async def test_another_client_of_the_sdk_answers(sdk):
+    """Where the first one's backend cannot: whole and streamed, with the target's own key and model."""
+    async with FaultServer(Status.failed()) as first, FaultServer() as second:
+        target = rl.Target(bare_client(sdk, second).with_options(api_key="k2"), model="large")
+        async with wrapped(sdk, first, fallback=[target], max_retries=0) as client:
+            assert (await client.chat.completions.create(**HELLO)).choices[0].message.content
+            assert await text_of(client)
+    assert len(first.requests) == 2
+    assert [(seen.headers["authorization"], seen.body["model"]) for seen in second.requests] == [
+        ("Bearer k2", "large")
+    ] * 2
