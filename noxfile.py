@@ -85,7 +85,7 @@ def package(session: nox.Session) -> None:
     (source,) = (work / "source").iterdir()
     shutil.rmtree(source / "resilient_llm")  # so that it is the wheel's
     with session.chdir(source):
-        session.run("mypy", "--strict", "--config-file=", "tests/typing")
+        session.run("mypy", "tests/typing")
         session.run("pytest", *(session.posargs or PUBLIC), "--ignore=tests/test_architecture.py")
 
 
@@ -117,6 +117,7 @@ def docs(session: nox.Session) -> None:
         "sphinx-build",
         "--fail-on-warning",
         "--keep-going",
+        "--fresh-env",  # what is made from the code may have changed while no page did
         "-b",
         "html",
         "docs",

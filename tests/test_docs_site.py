@@ -40,7 +40,7 @@ def test_pages_ask_for_what_can_be_made(generated) -> None:
 
 def test_every_error_code_has_a_row(generated) -> None:
     """The table of errors has all codes, in the order of the code's own, each with its class."""
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", generated["errors"](), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`<br>`(\w+)` \|", generated["errors"](), re.MULTILINE)
     assert rows == [(code.value, kind.__name__) for code, kind in ERROR_TYPES.items()]
 
 

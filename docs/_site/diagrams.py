@@ -6,6 +6,7 @@ Colours are the theme's variables, so that light and dark pages both show them w
 from __future__ import annotations
 
 import math
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ PALE = "var(--color-foreground-secondary, gray)"
 PAPER = "var(--color-background-secondary, none)"
 
 BOX = 150, 40
+MIDDLE = 360
+LONGEST = 100
 PLACES: Mapping[State, tuple[int, int]] = {
     State.CLOSED: (110, 60),
     State.OPEN: (610, 60),
@@ -44,7 +47,10 @@ def circuit() -> str:
     for (old, trigger), new in TRANSITIONS.items():
         if trigger not in BY_HAND and trigger not in ELSEWHERE:
             drawn.setdefault((old, new), []).append(trigger)
-    parts = [_arrow(PLACES[old], PLACES[new], labels) for (old, new), labels in drawn.items()]
+    parts = [
+        _arrow(PLACES[old], PLACES[new], labels, paired=(new, old) in drawn)
+        for (old, new), labels in drawn.items()
+    ]
     parts += [_box(PLACES[state], state.replace("_", " ")) for state in State]
     parts += [_text((360, 500 + 18 * row), note, PALE) for row, note in enumerate(_notes())]
     return _svg(720, 500 + 18 * len(_notes()), parts, "The states of a circuit")
@@ -71,7 +77,7 @@ def stages() -> str:
         state=rl.MemoryState(),
         telemetry=True,
     )
-    rows = [(name_of(stage), first_sentence(stage)) for stage in stack]
+    rows = [(name_of(stage), purpose_of(stage)) for stage in stack]
     rows.append(("transport", "Knows one backend: sends, and reads the answer"))
     parts = []
     for number, (name, purpose) in enumerate(rows):
@@ -88,6 +94,12 @@ def name_of(stage: object) -> str:
     if owner is None:
         return type(stage).__name__
     return f"{getattr(owner, 'role', type(owner).__name__)}.{getattr(stage, '__name__', '')}"
+
+
+def purpose_of(stage: object) -> str:
+    """What a stage is for, as its docstring begins; what would be too long is left out."""
+    sentence = first_sentence(stage).replace("`", "")
+    return sentence if len(sentence) < LONGEST else re.split("[:;,] ", sentence, maxsplit=1)[0]
 
 
 def _svg(width: int, height: int, parts: Iterable[str], title: str) -> str:
@@ -122,23 +134,22 @@ def _line(start: tuple[float, float], end: tuple[float, float]) -> str:
     )
 
 
-def _arrow(start: tuple[int, int], end: tuple[int, int], labels: Sequence[str]) -> str:
+def _arrow(start: tuple[int, int], end: tuple[int, int], labels: Sequence[str], *, paired: bool) -> str:
+    """An arrow with its label beside it; one of a pair keeps to its side, one that is alone is named on the outside."""
     if start == end:
         return _loop(start, labels)
     (x, y), (u, v) = start, end
     length = math.hypot(u - x, v - y)
     along, across = ((u - x) / length, (v - y) / length), (-(v - y) / length, (u - x) / length)
-    shift = 9.0  # so that two arrows between the same states lie side by side
+    shift, reach = (9.0 if paired else 0.0), _reach(along) + (8 if paired else 2)
     begin, finish = (
-        (
-            cx + sign * _reach(along) * along[0] + shift * across[0],
-            cy + sign * _reach(along) * along[1] + shift * across[1],
-        )
-        for (cx, cy), sign in ((start, 1), (end, -1))
+        (cx + side * reach * along[0] + shift * across[0], cy + side * reach * along[1] + shift * across[1])
+        for cx, cy, side in ((x, y, 1), (u, v, -1))
     )
-    middle = (begin[0] + finish[0]) / 2 + 14 * across[0], (begin[1] + finish[1]) / 2 + 14 * across[1] + 5
-    anchor = "middle" if abs(across[0]) < 0.2 else "start" if across[0] > 0 else "end"
-    return _line(begin, finish) + _text(middle, "; ".join(labels), PALE, anchor)
+    out = -1 if not paired and (begin[0] + finish[0] - 2 * MIDDLE) * across[0] < 0 else 1
+    at = [(begin[axis] + finish[axis]) / 2 + 14 * out * across[axis] for axis in (0, 1)]
+    anchor = "middle" if abs(across[0]) < 0.2 else "start" if out * across[0] > 0 else "end"
+    return _line(begin, finish) + _text((at[0], at[1] + 5), "; ".join(labels), PALE, anchor)
 
 
 def _reach(along: tuple[float, float]) -> float:

@@ -62,16 +62,14 @@ def _cell(value: object) -> str:
 def errors() -> str:
     """One row for each error code."""
     return table(
-        ("code", "error", "what happened", "retried", "the circuit counts", "next target", "what to do"),
+        ("code and error", "what happened, and what to do", "retried", "the circuit counts", "next target"),
         (
             (
-                f"`{code}`",
-                f"`{kind.__name__}`",
-                first_sentence(kind),
+                f"`{code}`<br>`{kind.__name__}`",
+                f"{first_sentence(kind)}.<br>*{kind.hint}.*",
                 OUTCOMES[code].retry,
                 OUTCOMES[code].breaker,
                 OUTCOMES[code].fallback,
-                kind.hint,
             )
             for code, kind in ERROR_TYPES.items()
         ),
@@ -126,7 +124,7 @@ def _documented(home: str, name: str) -> str:
         return _fence(f"autodata:: {module}.{name}", ["no-value:"])
     if inspect.isfunction(value):
         return _fence(f"autofunction:: {module}.{name}", [])
-    options = ["members:", "show-inheritance:"]
+    options = ["members:"] + ["show-inheritance:"] * (value.__bases__ != (object,))
     if "__call__" in vars(value) and (value.__call__.__doc__ or ""):
         options.append("special-members: __call__")
     return _fence(f"autoclass:: {module}.{name}", options)
