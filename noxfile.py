@@ -162,11 +162,24 @@ def verdict(session: nox.Session) -> None:
     session.run("python", "benchmarks/verdict.py", *session.posargs)
 
 
+FAULT_PEERS = {
+    "litellm_call": ("litellm", "mcp"),  # it needs mcp where tools are offered
+    "litellm_router": ("litellm", "mcp"),
+    "langchain_fallbacks": ("langchain-openai",),
+    "pydantic_ai_fallback": ("pydantic-ai-slim[openai]",),
+}
+
+
 @nox.session
 def faults(session: nox.Session) -> None:
-    """The fault matrix over real sockets: what the callers get and what the backends see, peers side by side."""
-    session.install("-e", ".[bench]", "anthropic>=2")
-    session.run("python", "benchmarks/faults.py", *session.posargs)
+    """The fault matrix over real sockets, peers side by side, the heavy ones in environments of their own."""
+    session.install("-e", ".[bench]", "anthropic>=2", "stamina", "tenacity")
+    peers = []
+    asked = " ".join(session.posargs)
+    for adapter, packages in FAULT_PEERS.items():
+        if "--clients" not in asked or adapter in asked:
+            peers += ["--peer", f"{adapter}={_peer(session, 'fault-peers', *packages, 'attrs')}"]
+    session.run("python", "benchmarks/faults.py", *peers, *session.posargs)
 
 
 @nox.session
@@ -233,17 +246,18 @@ def bench_tokens(session: nox.Session) -> None:
     peers = []
     if "--ours" not in session.posargs:
         for name, package in TOKEN_PEERS.items():
-            peers += ["--peer", f"{name}={_peer(session, package)}"]
+            python = _peer(session, "token-peers", package, "tiktoken")
+            peers += ["--peer", f"{name}={python}"]
     session.run("python", "benchmarks/token_pruning.py", *peers, *session.posargs)
 
 
-def _peer(session: nox.Session, package: str) -> Path:
+def _peer(session: nox.Session, folder: str, *packages: str) -> Path:
     """The Python of an environment with one peer in it; one that cannot be installed is skipped by the benchmark."""
-    home = Path(session.cache_dir) / "token-peers" / package
+    home = Path(session.cache_dir) / folder / packages[0].partition("[")[0]
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
         session.run("python", "-m", "venv", str(home))
-        command = [str(python), "-m", "pip", "install", "--quiet", package, "tiktoken"]
+        command = [str(python), "-m", "pip", "install", "--quiet", *packages]
         session.run(*command, external=True, success_codes=[0, 1])
     return python
 

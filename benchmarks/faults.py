@@ -1,64 +1,89 @@
 """The fault matrix: what each client makes of each fault, over real sockets.
 
-    python benchmarks/faults.py [--only TEXT] [--clients ours,openai_sdk] [--seed 0] [--json FILE] [--markdown FILE]
+    python benchmarks/faults.py [--only TEXT] [--clients ours,openai_sdk,mine.py] [--scenarios mine.py]
+                                [--peer ADAPTER=PYTHON ...] [--seed 0] [--json FILE]
 
-Exit code 1 if resilient_llm fails a scenario. See `judging.py` for the rules, `scenarios.py` for the rows and
-`adapters` for the columns.
+Each client runs in a process of its own, all at the same time; one that is not installed is left out, and that is said.
+Exit code 1 if resilient_llm fails a scenario. See `judging.py` for the rules, `scenarios.py` for the rows, `adapters`
+for the columns.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
+import importlib.util
 import json
-import logging
 import platform
 import random
+import sys
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import adapters
+import attrs
 import results
 from adapters import Place
-from judging import Verdict, judge
-from scenarios import SCENARIOS, Scenario
+from fault_clients import Client
+from judging import Verdict, judge_calls, judge_wire
+from scenario import Scenario
+from scenarios import SCENARIOS
 from servers import Servers
 from tables import markdown, progress, table
 
-from resilient_llm.testing import FaultServer, echo
+from resilient_llm.testing import FaultServer, Reply, echo
 
-NOTE = (
-    "What the caller got (answer, error of the client's own, foreign error, wrong answer, hang) and how many requests "
-    "the backend saw; - where a client has no such thing."
+OURS = "resilient_llm"
+AT_ONCE = 16
+"""Clients; they wait most of the time."""
+SPARE = 30.0
+"""Seconds that a process may need on top of what its calls may take."""
+WARM_UPS = [
+    attrs.evolve(scenario, patience=60.0)
+    for scenario in SCENARIOS
+    if scenario.name in {"healthy", "healthy, stream", "tool call, stream"}
+]
+"""Not judged: some clients import more at their first calls, which takes seconds."""
+CALLER = (
+    "answer: whole and right. error: an exception of the client's own. foreign: any other exception. wrong: said to be "
+    "the answer, and is not. hang: nothing in time. cancelled: as it was told. FAIL: not what the scenario expects. "
+    "-: the client has no such thing."
 )
+BACKEND = "How many requests (r) the primary saw, and by how many connections (c); FAIL, and what is wrong with that."
 Rows = Mapping[str, Mapping[str, Verdict]]
 
 
-async def cell(scenario: Scenario, adapter: ModuleType, servers: list[FaultServer], seed: int) -> Verdict:
+def job_of(scenario: Scenario, servers: Sequence[FaultServer], seed: int) -> dict:
+    """What a worker is told."""
+    urls = [server.base_url for server in servers]
+    place = Place(urls=tuple(urls), deadline=scenario.deadline, seed=seed)
+    told = ("calls", "in_turn", "later", "apart", "cancel_after", "patience", "settle")
+    return {
+        "place": attrs.asdict(place),
+        "question": attrs.asdict(scenario.question),
+        "chance": f"{seed} {scenario.name}",
+        **{name: getattr(scenario, name) for name in told},
+    }
+
+
+def patience(scenario: Scenario) -> float:
+    """How long a worker may take."""
+    return (
+        scenario.patience * (scenario.calls if scenario.in_turn else 1)
+        + scenario.later
+        + scenario.apart * scenario.calls
+        + scenario.settle
+        + SPARE
+    )
+
+
+def play(scenario: Scenario, client: Client, running: Servers, seed: int) -> Verdict:
     """One client in one scenario: fresh backends, a fresh client."""
-    place = Place(urls=tuple(server.base_url for server in servers), deadline=scenario.deadline, seed=seed)
-    messages = list(scenario.question.messages)
-    async with adapter.opened(place) as ask:
-        return await judge(
-            adapter,
-            ask,
-            servers,
-            question=scenario.question,
-            expects=scenario.expects,
-            expected=echo({"messages": messages}),
-            wire=scenario.wire,
-            calls=scenario.calls,
-            patience=scenario.patience,
-            later=scenario.later,
-        )
-
-
-def play(scenario: Scenario, adapter: ModuleType, running: Servers, seed: int) -> Verdict:
-    """Run one cell on a fresh event loop."""
-    needs = ({"tools"} if scenario.question.tools else set()) | ({"fallback"} if scenario.fallback else set())
-    if needs - adapter.ABILITIES:
-        return Verdict(None, "cannot")
+    if scenario.needs - client.abilities:
+        return Verdict(takes_part=False)
     draws = random.Random(f"{seed} {scenario.name}")
     options = {} if scenario.reply is None else {"reply": scenario.reply}
     backends = [
@@ -66,39 +91,88 @@ def play(scenario: Scenario, adapter: ModuleType, running: Servers, seed: int) -
     ]
     if scenario.fallback is not None:
         backends.append(FaultServer(scenario.fallback))
-    with running.running(backends) as servers:
-        return asyncio.run(cell(scenario, adapter, servers, seed))
+    with (
+        running.running(backends) as servers,
+        client.playing(job_of(scenario, servers, seed), patience(scenario)) as result,
+    ):
+        return judge(scenario, result, servers)
 
 
-def compare(clients: Sequence[ModuleType], scenarios: Sequence[Scenario], seed: int) -> Rows:
-    """The whole matrix."""
-    rows: dict[str, dict[str, Verdict]] = {}
-    with Servers() as running:
-        for number, scenario in enumerate(scenarios, 1):
-            row = rows[scenario.name] = {}
-            for adapter in clients:
-                progress(f"{number}/{len(scenarios)} {scenario.name}: {adapter.NAME}")
-                row[adapter.NAME] = play(scenario, adapter, running, seed)
+def judge(scenario: Scenario, result: Mapping | None, servers: Sequence[FaultServer]) -> Verdict:
+    """What the callers got and what the backends saw."""
+    if result is None:
+        result = {"seconds": patience(scenario), "calls": [{"outcome": "hang", "got": None, "raised": ""}]}
+    question, primary = scenario.question, servers[0]
+    expected = scenario.reply or Reply(echo({"messages": list(question.messages)}))
+    outcome, caller = judge_calls(result["calls"], scenario.expects, expected, question)
+    return Verdict(
+        outcome=outcome,
+        caller=tuple(caller),
+        backend=tuple(judge_wire(scenario.wire, servers, scenario.calls)),
+        requests=len(primary.requests),
+        connections=primary.connections,
+        gaps=tuple(later.at - earlier.at for earlier, later in pairwise(primary.requests)),
+        seconds=result["seconds"],
+        raised=raised(result["calls"]),
+    )
+
+
+def raised(calls: Sequence[Mapping]) -> tuple[str, ...]:
+    """The exceptions, one of each class."""
+    told = sorted(call["raised"] for call in calls if call["raised"])
+    return tuple({text.partition(": ")[0]: text for text in reversed(told)}.values())
+
+
+def compare(clients: Sequence[Client], scenarios: Sequence[Scenario], seed: int) -> Rows:
+    """The whole matrix; each client takes the scenarios in turn."""
+    found: dict[str, dict[str, Verdict]] = {scenario.name: {} for scenario in scenarios}
+    begun, total = time.monotonic(), len(clients) * len(scenarios)
+
+    def warm_up(client: Client) -> None:
+        for scenario in WARM_UPS:
+            play(scenario, client, running, seed)
+
+    def lane(client: Client) -> None:
+        for scenario in scenarios:
+            found[scenario.name][client.name] = play(scenario, client, running, seed)
+            done = sum(map(len, found.values()))
+            progress(f"{done}/{total}, {time.monotonic() - begun:.0f} s; {client.name}: {scenario.name}")
+
+    with Servers() as running, ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(warm_up, clients))
+        list(pool.map(lane, clients))
     progress("")
-    return rows
+    names = [client.name for client in clients]
+    return {scenario: {name: row[name] for name in names} for scenario, row in found.items()}
 
 
-def cells(rows: Rows, clients: Sequence[ModuleType]) -> tuple[list[str], list[list[str]]]:
-    """The matrix as texts, and a last line of sums."""
-    names = [adapter.NAME for adapter in clients]
-    body = [[scenario, *(str(row[name]) for name in names)] for scenario, row in rows.items()]
-    sums = [
-        f"{sum(row[name].passed is True for row in rows.values())} of "
-        f"{sum(row[name].passed is not None for row in rows.values())}"
-        for name in names
+def sums(rows: Rows, name: str) -> str:
+    """How many scenarios a client passes, of those in which it takes part."""
+    taken = [row[name].passed for row in rows.values() if row[name].takes_part]
+    return f"{sum(map(bool, taken))} of {len(taken)}" if taken else "-"
+
+
+def cells(rows: Rows, names: Sequence[str], part: str) -> tuple[list[str], list[list[str]]]:
+    """The matrix as texts: `short`, what the callers `got`, or what the backends have `seen`."""
+    return ["scenario", *names], [
+        [scenario, *(getattr(row[name], part) for name in names)] for scenario, row in rows.items()
     ]
-    return ["scenario", *names], [*body, ["passed", *sums]]
+
+
+def groups(
+    rows: Rows, scenarios: Sequence[Scenario], names: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """A line for each client: how many scenarios of each group it passes."""
+    kinds = list(dict.fromkeys(scenario.group for scenario in scenarios))
+    parts = [{each.name: rows[each.name] for each in scenarios if each.group == kind} for kind in kinds]
+    body = [[name, *(sums(part, name) for part in (*parts, rows))] for name in names]
+    return ["client", *kinds, "all"], body
 
 
 def why(rows: Rows) -> str:
     """What was wrong in each failed cell."""
     return "\n".join(
-        f"{name}, {scenario}: {'; '.join(verdict.reasons)}"
+        f"{name}, {scenario}: {'; '.join((*verdict.reasons, *verdict.raised))}"
         for scenario, row in rows.items()
         for name, verdict in row.items()
         if verdict.passed is False
@@ -112,9 +186,13 @@ def findings(rows: Rows) -> dict[str, dict[str, dict[str, object]]]:
             name: {
                 "passed": verdict.passed,
                 "outcome": verdict.outcome,
+                "caller": verdict.caller,
+                "backend": verdict.backend,
                 "requests": verdict.requests,
-                "seconds": round(verdict.seconds, 3),
-                "reasons": verdict.reasons,
+                "connections": verdict.connections,
+                "gaps": [round(gap, 1) for gap in verdict.gaps],
+                "seconds": round(verdict.seconds, 1),
+                "raised": verdict.raised,
             }
             for name, verdict in row.items()
         }
@@ -122,51 +200,101 @@ def findings(rows: Rows) -> dict[str, dict[str, dict[str, object]]]:
     }
 
 
-def main() -> int:
+def own(path: str) -> Sequence[Scenario]:
+    """The `SCENARIOS` of a file."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SCENARIOS
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    parser.add_argument("--only", default="", help="scenarios whose name or group contains this")
     parser.add_argument(
-        "--clients", help="adapters, by module name and separated by commas; default: all there are"
+        "--clients", help="adapters, by module name or path, separated by commas; default: all"
+    )
+    parser.add_argument("--scenarios", metavar="FILE", help="a Python file with SCENARIOS of its own")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="ADAPTER=PYTHON", help="who has a client"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write everything to a file")
     parser.add_argument("--markdown", type=Path, help="write the table to a file")
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    clients, missing = adapters.find(options.clients.split(",") if options.clients else None)
-    scenarios = [scenario for scenario in SCENARIOS if options.only in scenario.name]
-    if not clients or not scenarios:
-        parser.error("no such client" if not clients else "no such scenario")
-    told = {adapter.NAME: adapters.versions(adapter) for adapter in clients}
-    print(f"Python {platform.python_version()}, seed {options.seed}")
-    print("\n".join(f"{name}: {version}" for name, version in told.items()))
-    print("".join(f"{name} is left out: {reason}\n" for name, reason in missing.items()))
-    rows = compare(clients, scenarios, options.seed)
-    head, body = cells(rows, clients)
-    print(table(head, body), end="\n\n")
-    print(why(rows))
+    options = parser.parse_args(arguments)
+    options.rows = [
+        scenario
+        for scenario in (own(options.scenarios) if options.scenarios else SCENARIOS)
+        if options.only in scenario.name or options.only in scenario.group
+    ]
+    if not options.rows:
+        parser.error("no such scenario")
+    return options
+
+
+def save(rows: Rows, options: argparse.Namespace, clients: Sequence[Client], missing: dict[str, str]) -> None:
+    """Write the results."""
+    names = [client.name for client in clients]
+    told = {client.name: client.versions for client in clients}
+    configurations = {client.name: client.configuration for client in clients}
     if options.json:
-        found = {"seed": options.seed, "versions": told, "missing": missing, "scenarios": findings(rows)}
+        found = {
+            "seed": options.seed,
+            "versions": told,
+            "configurations": configurations,
+            "missing": missing,
+            "scenarios": findings(rows),
+        }
         options.json.write_text(json.dumps(found, indent=2) + "\n")
     if options.markdown:
-        options.markdown.write_text(markdown(head, body))
+        options.markdown.write_text(markdown(*cells(rows, names, "short")))
+    written = (
+        (
+            "How many scenarios each client passes",
+            "Both sides must be right.",
+            groups(rows, options.rows, names),
+        ),
+        ("What the callers got", CALLER, cells(rows, names, "got")),
+        ("What the backends saw", BACKEND, cells(rows, names, "seen")),
+    )
     results.save(
         "faults",
         told=told,
-        tables=[results.Table(title="What each client makes of each fault", head=head, rows=body, note=NOTE)],
-        data={"clients": list(told), "rows": findings(rows)},
-        options=vars(options),
-        configurations={adapter.NAME: (adapter.__doc__ or "").strip() for adapter in clients},
+        tables=[
+            results.Table(title=title, head=head, rows=body, note=note)
+            for title, note, (head, body) in written
+        ],
+        data={"clients": names, "rows": findings(rows)},
+        options={name: value for name, value in vars(options).items() if name != "rows"},
+        configurations=configurations,
         missing=missing,
     )
-    failed = [
-        scenario
-        for scenario, row in rows.items()
-        for name, verdict in row.items()
-        if "resilient_llm" in name and verdict.passed is False
-    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parsed(arguments)
+    pythons = dict(peer.split("=", 1) for peer in options.peer)
+    wanted = options.clients.split(",") if options.clients else adapters.names()
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
+        every = [Client(name, pythons.get(name, sys.executable)) for name in wanted]
+        for client in pool.map(Client.__enter__, every):
+            stack.push(client.__exit__)
+        clients = [client for client in every if not client.missing]
+        missing = {client.adapter: client.missing for client in every if client.missing}
+        print(f"Python {platform.python_version()}, seed {options.seed}")
+        print("\n".join(f"{client.name}: {client.versions}; {client.configuration}" for client in clients))
+        print("".join(f"{name} is left out: {reason}\n" for name, reason in missing.items()), flush=True)
+        rows = compare(clients, options.rows, options.seed)
+    names = [client.name for client in clients]
+    print(table(*cells(rows, names, "short")), end="\n\n")
+    print(why(rows), end="\n\n")
+    print(table(*groups(rows, options.rows, names)))
+    print(f"\n{time.monotonic() - begun:.0f} s")
+    save(rows, options, clients, missing)
+    failed = [row for row in rows.values() for name in names if OURS in name and row[name].passed is False]
     return 1 if failed else 0
 
 

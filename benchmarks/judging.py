@@ -3,10 +3,11 @@
 The rules:
 
 - *What the caller got.* `answer`: the client said that the answer is complete, and it is (the text to the last letter,
-  tool calls' arguments as JSON). `wrong`: it said so, and it is not. `error`: an exception of the client's own
-  hierarchy. `foreign`: any other exception (a JSON decoder's, an HTTP library's, a timeout without a name). `hang`:
-  nothing after the scenario's patience. A scenario expects an answer where a wait or another attempt gives one, and
-  an error where nothing can: then anything but an error of the client's own fails.
+  tool calls' arguments as the JSON objects that they are). `wrong`: it said so, and it is not. `error`: an exception
+  of the client's own hierarchy. `foreign`: any other exception (a JSON decoder's, an HTTP library's, a timeout without
+  a name). `hang`: nothing after the scenario's patience. `cancelled`: the call was cancelled and did end. A scenario
+  expects an answer where a wait or another attempt gives one, and an error where nothing can: then anything but an
+  error of the client's own fails. Where the caller cancels, an error of the client's own before that is as good.
 - *What the backend saw.* The number of requests, the gaps between them, the connections, and that the client hung up
   when it was told to. A scenario names only the checks that matter in it.
 
@@ -16,17 +17,18 @@ neither way.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections import Counter
-from collections.abc import Sequence
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 
 import attrs
-from adapters import Ask, Got, Question
+from adapters import Question
 
-from resilient_llm.testing import FaultServer, SeenRequest
+from resilient_llm.testing import FaultServer, Reply, SeenRequest
+
+GOOD = {"answer": {"answer"}, "error": {"error"}, "cancelled": {"cancelled", "error"}}
+TIMER = 0.02
+"""Seconds that a timer may be early."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,48 +45,80 @@ class Wire:
     """
 
     requests: tuple[float, float] | None = None
-    fallback_requests: tuple[int, int] | None = None
+    fallback_requests: tuple[float, float] | None = None
     gap: float | None = None
     spread: float | None = None
     connections: int | None = None
     left: bool = False
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Verdict:
-    """How one client did in one scenario."""
+    """How one client did in one scenario.
 
-    passed: bool | None  # None: it does not take part
-    outcome: str
+    Args:
+        takes_part: Can it?
+        outcome: What the callers got.
+        caller: What is wrong with that.
+        backend: What is wrong with what the backends saw.
+        requests: How many the primary saw.
+        connections: By how many connections.
+        gaps: The seconds between its requests' arrivals.
+        seconds: How long all calls took.
+        raised: The exceptions.
+    """
+
+    takes_part: bool = True
+    outcome: str = ""
+    caller: tuple[str, ...] = ()
+    backend: tuple[str, ...] = ()
     requests: int = 0
+    connections: int = 0
+    gaps: tuple[float, ...] = ()
     seconds: float = 0.0
-    reasons: tuple[str, ...] = ()
+    raised: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        mark = {True: "pass", False: "FAIL", None: "-"}[self.passed]
-        return mark if self.passed is None else f"{mark} {self.outcome} {self.requests}r {self.seconds:.1f}s"
+    @property
+    def passed(self) -> bool | None:
+        """None: it does not take part."""
+        return not self.reasons if self.takes_part else None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What is wrong, on both sides."""
+        return (*self.caller, *self.backend)
+
+    @property
+    def short(self) -> str:
+        """For a narrow table."""
+        if not self.takes_part:
+            return "-"
+        if self.passed:
+            return "pass"
+        return f"FAIL {self.outcome}" if self.caller else "FAIL backend"
+
+    @property
+    def got(self) -> str:
+        """What the caller got."""
+        return f"{'FAIL ' if self.caller else ''}{self.outcome}" if self.takes_part else "-"
+
+    @property
+    def seen(self) -> str:
+        """What the backend saw."""
+        if not self.takes_part:
+            return "-"
+        told = f"{self.requests}r {self.connections}c"
+        return f"FAIL {told}: {'; '.join(self.backend)}" if self.backend else told
 
 
-async def one(
-    ask: Ask, question: Question, patience: float, own: tuple[type, ...]
-) -> tuple[str, Got | BaseException | None]:
-    """Ask once; the outcome before the answer is looked at."""
-    try:
-        async with asyncio.timeout(patience) as limit:
-            return "answer", await ask(question)
-    except TimeoutError as exc:
-        return ("hang", None) if limit.expired() else ("error" if isinstance(exc, own) else "foreign", exc)
-    except Exception as exc:  # noqa: BLE001 - that is what is judged
-        return ("error" if isinstance(exc, own) else "foreign"), exc
-
-
-def complete(got: Got, expected: str, question: Question) -> bool:
+def complete(got: Mapping, expected: Reply, question: Question) -> bool:
     """Is what the client calls an answer the whole one?"""
+    text = got["text"]
     if question.leave_after is not None:
-        return bool(got.text) and expected.startswith(got.text)
-    if question.tools:
-        return bool(got.tool_arguments) and all(decoded(text) is not None for text in got.tool_arguments)
-    return got.text == expected and got.finish_reason is not None
+        return bool(text) and expected.text.startswith(text)
+    arguments = [decoded(each) for each in got["tool_arguments"]]
+    ended = got["finish_reason"] is not None
+    return ended and text == expected.text and arguments == [call.value for call in expected.calls]
 
 
 def decoded(arguments: str) -> dict | None:
@@ -108,8 +142,8 @@ def judge_wire(wire: Wire, servers: Sequence[FaultServer], calls: int) -> list[s
     if wire.gap is not None and later:
         first = primary.requests[0].ended or 0.0
         soonest = min(request.at for request in later) - first
-        if soonest < wire.gap - 0.02:
-            complaints.append(f"came back after {soonest:.2f} s, asked for {wire.gap:.2f} s")
+        if soonest < wire.gap - TIMER:
+            complaints.append(f"came back after {soonest:.1f} s, asked for {wire.gap:.1f} s")
     if wire.spread is not None and len(later) > 1:
         spread = max(request.at for request in later) - min(request.at for request in later)
         if spread < wire.spread:
@@ -132,48 +166,19 @@ def _after(request: SeenRequest, requests: Sequence[SeenRequest]) -> bool:
     return first is not None and request.at >= first
 
 
-async def judge(
-    adapter: ModuleType,
-    ask: Ask,
-    servers: Sequence[FaultServer],
-    *,
-    question: Question,
-    expects: str,
-    expected: str,
-    wire: Wire,
-    calls: int,
-    patience: float,
-    later: float = 0.0,
-) -> Verdict:
-    """Run the calls of a scenario and judge them; all but the first begin `later`, in seconds."""
-    begun = time.monotonic()
-
-    async def call(place: int) -> tuple[str, Got | BaseException | None]:
-        await asyncio.sleep(later if place else 0.0)
-        return await one(ask, question, patience, adapter.ERRORS)
-
-    results = await asyncio.gather(*map(call, range(calls)))
-    seconds = time.monotonic() - begun
-    outcomes = []
-    for outcome, value in results:
-        if outcome == "answer" and not (isinstance(value, Got) and complete(value, expected, question)):
-            outcomes.append("wrong")
-        else:
-            outcomes.append(outcome)
-    await asyncio.sleep(0.1)  # let the servers notice who has left
-    counted = Counter(outcomes)
-    reasons = [
-        f"{number} x {outcome}, expected {expects}"
-        for outcome, number in counted.items()
-        if outcome != expects
-    ]
-    reasons += judge_wire(wire, servers, calls)
-    raised = sorted(
-        {
-            f"{type(value).__module__}.{type(value).__name__}"
-            for _, value in results
-            if isinstance(value, Exception)
-        }
+def judge_calls(
+    calls: Sequence[Mapping], expects: str, expected: Reply, question: Question
+) -> tuple[str, list[str]]:
+    """What the callers got, in words, and what is wrong with it."""
+    outcomes = Counter(
+        "wrong"
+        if call["outcome"] == "answer" and not (call["got"] and complete(call["got"], expected, question))
+        else call["outcome"]
+        for call in calls
     )
-    told = "/".join(sorted(counted))
-    return Verdict(not reasons, told, len(servers[0].requests), seconds, tuple(reasons + raised))
+    wrong = [
+        f"{number} x {outcome}, expected {expects}"
+        for outcome, number in sorted(outcomes.items())
+        if outcome not in GOOD[expects]
+    ]
+    return "/".join(sorted(outcomes)), wrong

@@ -24,7 +24,8 @@ import adapters
 import attrs
 import results
 from adapters import Got, Place, Question
-from judging import decoded, one
+from fault_worker import one
+from judging import decoded
 from llmock.pytest_plugin import LLMock
 from llmock.testing import LLMockServer
 from tables import markdown, progress, table

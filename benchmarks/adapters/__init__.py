@@ -2,12 +2,14 @@
 
 An adapter is a module with `NAME`, `DIALECT` (`"openai"` or `"anthropic"`), `MODEL` (which llmock is asked for),
 `PACKAGES` (distributions whose versions are printed), `ERRORS` (the base classes of the client's own exceptions),
-`ABILITIES` (what a scenario may need: `"tools"`, `"fallback"`), and
+`ABILITIES` (what a scenario may need: `"tools"`, `"fallback"`, `"cancel"`), a docstring that says how the client is set
+up, and
 
     async def opened(place: Place) -> AsyncIterator[Ask]        # an async context manager
 
 that makes the client as its own documentation recommends, yields a function, and closes the client. The function takes
-a `Question` and returns what it `Got`, or lets the client's exception out.
+a `Question` and returns what it `Got`, or lets the client's exception out. Adapters run in a process of their own, in
+whatever Python has their client; beside it they need attrs only.
 """
 
 from __future__ import annotations
@@ -36,10 +38,15 @@ class Place:
 
     urls: tuple[str, ...]
     model: str = "fault-model"
-    first_token: float = 1.0
-    idle: float = 0.5
+    first_token: float = 1.5
+    idle: float = 1.0
     deadline: float | None = None
     seed: int = 0
+
+    @property
+    def timeout(self) -> float:
+        """For clients that have one time limit only."""
+        return min(self.first_token, self.deadline or self.first_token)
 
 
 @attrs.frozen(kw_only=True)
@@ -50,13 +57,20 @@ class Question:
         messages: The conversation, in OpenAI's shape.
         stream: Read the answer while it is written.
         tools: Tools offered, in OpenAI's shape.
+        resume: A stream that breaks is to go on where it broke, if the client can do that.
         leave_after: Leave a stream after so many pieces of text; None: read all of it.
     """
 
     messages: tuple[dict, ...] = ({"role": "user", "content": "Name three rivers."},)
     stream: bool = False
     tools: tuple[dict, ...] = ()
+    resume: bool = False
     leave_after: int | None = None
+
+    def body(self, model: str) -> dict:
+        """The request in OpenAI's shape, but for the stream."""
+        body: dict = {"model": model, "messages": list(self.messages)}
+        return body | {"tools": list(self.tools)} if self.tools else body
 
 
 @attrs.frozen(kw_only=True)
@@ -68,19 +82,53 @@ class Got:
     finish_reason: str | None = None
 
 
+@attrs.define
+class Pieces:
+    """Puts a stream together, for clients that leave that to their callers."""
+
+    question: Question
+    texts: list[str] = attrs.field(factory=list)
+    calls: dict[int, str] = attrs.field(factory=dict)
+    finish_reason: str | None = None
+
+    def add(self, text: str | None, finish_reason: str | None = None) -> None:
+        """A piece of text, or none, and the reason to end, or none."""
+        if text:
+            self.texts.append(text)
+        self.finish_reason = finish_reason or self.finish_reason
+
+    def call(self, index: int, arguments: str | None) -> None:
+        """A piece of a tool call's arguments."""
+        self.calls[index] = self.calls.get(index, "") + (arguments or "")
+
+    @property
+    def enough(self) -> bool:
+        """Is this where the reader leaves?"""
+        return self.question.leave_after is not None and len(self.texts) >= self.question.leave_after
+
+    def got(self) -> Got:
+        """All of it."""
+        calls = tuple(self.calls.values())
+        return Got(text="".join(self.texts), tool_arguments=calls, finish_reason=self.finish_reason)
+
+
 Ask = Callable[[Question], Awaitable[Got]]
 
 
-def find(names: list[str] | None = None) -> tuple[list[ModuleType], dict[str, str]]:
-    """The adapters, all or those named, in the order of their modules' names; and why others are missing."""
+def names() -> list[str]:
+    """The adapters there are, ours first, the others in the order of their names."""
+    found = [info.name for info in pkgutil.iter_modules(__path__)]
+    return sorted(found, key=lambda name: (not name.startswith("ours"), name))
+
+
+def find(wanted: list[str] | None = None) -> tuple[list[ModuleType], dict[str, str]]:
+    """The adapters, all or those named, in this process; and why others are missing."""
     found, missing = [], {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: (info.name != "ours", info.name)):
-        if names is not None and info.name not in names:
-            continue
+    for name in names() if wanted is None else wanted:
         try:
-            found.append(importlib.import_module(f"{__name__}.{info.name}"))
+            found.append(importlib.import_module(f"{__name__}.{name}"))
         except ImportError as exc:
-            missing[info.name] = str(exc)
+            missing[name] = str(exc)
     return found, missing
 
 

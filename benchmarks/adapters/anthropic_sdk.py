@@ -1,4 +1,4 @@
-"""The anthropic SDK as its README shows it; its time limit is the shortest that the scenario allows."""
+"""AsyncAnthropic as the README shows it (2 retries); its time limit is the shortest that the scenario allows."""
 
 from __future__ import annotations
 
@@ -8,61 +8,45 @@ from collections.abc import AsyncIterator
 
 import anthropic
 
-from . import Ask, Got, Place, Question
+from . import Ask, Got, Pieces, Place, Question
 
-NAME = "anthropic"
-DIALECT = "anthropic"
-MODEL = "claude-sonnet-4-5"
+NAME, DIALECT, MODEL = "anthropic", "anthropic", "claude-sonnet-4-5"
 PACKAGES = ("anthropic",)
 ERRORS = (anthropic.AnthropicError,)
-ABILITIES = {"tools"}
+ABILITIES = {"cancel", "tools"}
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    async with anthropic.AsyncAnthropic(
-        base_url=place.urls[0].removesuffix("/v1"),
-        api_key="none",
-        timeout=min(place.first_token, place.deadline or place.first_token),
-    ) as client:
+    url = place.urls[0].removesuffix("/v1")
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="none", timeout=place.timeout) as client:
         yield lambda question: ask(client, place.model, question)
 
 
-def asked(model: str, question: Question) -> dict[str, object]:
-    """The arguments of a call."""
-    system = [message["content"] for message in question.messages if message["role"] == "system"]
-    options = {
-        "model": model,
-        "max_tokens": 500,
-        "messages": [message for message in question.messages if message["role"] != "system"],
-    }
-    if system:
-        options["system"] = "\n".join(system)
-    if question.tools:
-        options["tools"] = [
-            {
-                "name": tool["function"]["name"],
-                "description": tool["function"]["description"],
-                "input_schema": tool["function"]["parameters"],
-            }
-            for tool in question.tools
-        ]
-    return options
-
-
 async def ask(client: anthropic.AsyncAnthropic, model: str, question: Question) -> Got:
-    options = asked(model, question)
+    body = asked(model, question)
     if not question.stream:
-        return got(await client.messages.create(**options))
-    async with client.messages.stream(**options) as stream:
+        return got(await client.messages.create(**body))
+    async with client.messages.stream(**body) as stream:
         if question.leave_after is None:
             return got(await stream.get_final_message())
-        seen: list[str] = []
+        pieces = Pieces(question)
         async for text in stream.text_stream:
-            seen.append(text)
-            if len(seen) >= question.leave_after:
+            pieces.add(text)
+            if pieces.enough:
                 break
-        return Got(text="".join(seen))
+        return pieces.got()
+
+
+def asked(model: str, question: Question) -> dict:
+    """A request in Anthropic's shape."""
+    body = question.body(model)
+    system = [message["content"] for message in body["messages"] if message["role"] == "system"]
+    messages = [message for message in body["messages"] if message["role"] != "system"]
+    functions = [tool["function"] for tool in body.get("tools", ())]
+    tools = [{"input_schema": each.pop("parameters"), **each} for each in map(dict, functions)]
+    more = ({"system": "\n".join(system)} if system else {}) | ({"tools": tools} if tools else {})
+    return {"model": model, "max_tokens": 500, "messages": messages, **more}
 
 
 def got(message: anthropic.types.Message) -> Got:

@@ -1,4 +1,4 @@
-"""The openai SDK as its README shows it; its time limit is the shortest that the scenario allows."""
+"""AsyncOpenAI as the README shows it (2 retries); its time limit is the shortest that the scenario allows."""
 
 from __future__ import annotations
 
@@ -7,48 +7,40 @@ from collections.abc import AsyncIterator
 
 import openai
 
-from . import Ask, Got, Place, Question
+from . import Ask, Got, Pieces, Place, Question
 
-NAME = "openai"
-DIALECT = "openai"
-MODEL = "gpt-4o"
+NAME, DIALECT, MODEL = "openai", "openai", "gpt-4o"
 PACKAGES = ("openai",)
 ERRORS = (openai.OpenAIError,)
-ABILITIES = {"tools"}
+ABILITIES = {"cancel", "tools"}
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    async with openai.AsyncOpenAI(
-        base_url=place.urls[0],
-        api_key="none",
-        timeout=min(place.first_token, place.deadline or place.first_token),
-    ) as client:
+    async with openai.AsyncOpenAI(base_url=place.urls[0], api_key="none", timeout=place.timeout) as client:
         yield lambda question: ask(client, place.model, question)
 
 
 async def ask(client: openai.AsyncOpenAI, model: str, question: Question) -> Got:
-    options = {"model": model, "messages": list(question.messages)}
-    if question.tools:
-        options["tools"] = list(question.tools)
     if not question.stream:
-        done = await client.chat.completions.create(**options)
-        choice = done.choices[0]
-        calls = tuple(call.function.arguments for call in choice.message.tool_calls or ())
-        return Got(
-            text=choice.message.content or "", tool_arguments=calls, finish_reason=choice.finish_reason
-        )
-    texts: list[str] = []
-    calls: dict[int, str] = {}
-    reason = None
-    async with await client.chat.completions.create(**options, stream=True) as stream:
-        async for chunk in stream:
-            for choice in chunk.choices:
-                if choice.delta.content:
-                    texts.append(choice.delta.content)
-                for call in choice.delta.tool_calls or ():
-                    calls[call.index] = calls.get(call.index, "") + (call.function.arguments or "")
-                reason = choice.finish_reason or reason
-            if question.leave_after is not None and len(texts) >= question.leave_after:
-                break
-    return Got(text="".join(texts), tool_arguments=tuple(calls.values()), finish_reason=reason)
+        return got(await client.chat.completions.create(**question.body(model)))
+    async with await client.chat.completions.create(**question.body(model), stream=True) as stream:
+        return await read(stream, question)
+
+
+def got(done: openai.types.chat.ChatCompletion) -> Got:
+    choice = done.choices[0]
+    calls = tuple(call.function.arguments for call in choice.message.tool_calls or ())
+    return Got(text=choice.message.content or "", tool_arguments=calls, finish_reason=choice.finish_reason)
+
+
+async def read(chunks: AsyncIterator[openai.types.chat.ChatCompletionChunk], question: Question) -> Got:
+    pieces = Pieces(question)
+    async for chunk in chunks:
+        for choice in chunk.choices:
+            pieces.add(choice.delta.content, choice.finish_reason)
+            for call in choice.delta.tool_calls or ():
+                pieces.call(call.index, call.function.arguments)
+        if pieces.enough:
+            break
+    return pieces.got()

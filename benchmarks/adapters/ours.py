@@ -1,4 +1,4 @@
-"""resilient_llm, called directly: the standard stack, streams restarted when they break."""
+"""AsyncClient with its standard stack, streams restarted when they break; limits as allowed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from collections.abc import AsyncIterator
 
 import resilient_llm as rl
 
-from . import Ask, Got, Place, Question
+from . import Ask, Got, Pieces, Place, Question
 
 NAME = "resilient_llm"
 DIALECT = "openai"
 MODEL = "gpt-4o"
 PACKAGES = ("resilient-llm", "aiohttp")
 ERRORS = (rl.LLMError,)
-ABILITIES = {"tools", "fallback"}
+ABILITIES = {"cancel", "fallback", "tools"}
+
+
+class Backend(rl.OpenAICompatibleTransport):
+    """A server that is known to go on with the beginning of an answer."""
+
+    def resumes(self, _request: rl.Request) -> bool:
+        return True
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
     primary, *others = [
-        rl.OpenAICompatibleTransport(url, model=place.model, name=f"backend-{number}")
-        for number, url in enumerate(place.urls, 1)
+        Backend(url, model=place.model, name=f"backend-{number}") for number, url in enumerate(place.urls, 1)
     ]
     options = {"fallback": [rl.Target(transport) for transport in others]} if others else {}
     if place.deadline is not None:
@@ -40,21 +46,21 @@ async def opened(place: Place) -> AsyncIterator[Ask]:
 
 
 async def ask(llm: rl.AsyncClient, question: Question) -> Got:
-    messages, options = list(question.messages), {}
-    if question.tools:
-        options["tools"] = list(question.tools)
+    messages = list(question.messages)
+    options = {"tools": list(question.tools)} if question.tools else {}
     if not question.stream:
         return got(await llm.complete(messages, **options))
-    async with llm.stream(messages, recovery="restart", **options) as response:
+    recovery = "resume" if question.resume else "restart"
+    async with llm.stream(messages, recovery=recovery, **options) as response:
         if question.leave_after is None:
             return got(await response.completion())
-        seen: list[str] = []
+        pieces = Pieces(question)
         async for event in response:
             if isinstance(event, rl.TextDelta):
-                seen.append(event.text)
-            if len(seen) >= question.leave_after:
+                pieces.add(event.text)
+            if pieces.enough:
                 break
-        return Got(text="".join(seen))
+        return pieces.got()
 
 
 def got(done: rl.Completion) -> Got:

@@ -1,4 +1,4 @@
-"""resilient_llm, called directly, with Anthropic's dialect."""
+"""AsyncClient("anthropic") with its standard stack, streams restarted when they break; limits as allowed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIALECT = "anthropic"
 MODEL = "claude-sonnet-4-5"
 PACKAGES = ("resilient-llm", "aiohttp")
 ERRORS = (rl.LLMError,)
-ABILITIES = {"tools"}
+ABILITIES = {"cancel", "tools"}
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""The anthropic SDK, wrapped by resilient_llm: streams that break are told again."""
+"""rl.wrap(AsyncAnthropic(), recovery="replay"): streams that break are told again; limits as allowed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ DIALECT = "anthropic"
 MODEL = "claude-sonnet-4-5"
 PACKAGES = ("resilient-llm", "anthropic")
 ERRORS = (anthropic.AnthropicError,)
-ABILITIES = {"tools"}
+ABILITIES = {"cancel", "fallback", "tools"}
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    client = anthropic.AsyncAnthropic(base_url=place.urls[0].removesuffix("/v1"), api_key="none")
-    async with rl.wrap(client, **options(place)) as wrapped:
+    client, *others = [
+        anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="none") for url in place.urls
+    ]
+    async with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
         yield lambda question: ask(wrapped, place.model, question)

@@ -1,4 +1,4 @@
-"""The anthropic SDK's blocking client, wrapped by resilient_llm, in a thread."""
+"""rl.wrap(Anthropic(), recovery="replay"), in threads: streams that break are told again; limits as allowed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anthropic
 
 import resilient_llm as rl
 
-from . import Ask, Got, Place, Question
+from . import Ask, Got, Pieces, Place, Question
 from .anthropic_sdk import asked, got
 from .ours_wrapped_openai import options
 
@@ -19,13 +19,15 @@ DIALECT = "anthropic"
 MODEL = "claude-sonnet-4-5"
 PACKAGES = ("resilient-llm", "anthropic")
 ERRORS = (anthropic.AnthropicError,)
-ABILITIES = {"tools"}
+ABILITIES = {"fallback", "tools"}
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    client = anthropic.Anthropic(base_url=place.urls[0].removesuffix("/v1"), api_key="none")
-    with rl.wrap(client, **options(place)) as wrapped:
+    client, *others = [
+        anthropic.Anthropic(base_url=url.removesuffix("/v1"), api_key="none") for url in place.urls
+    ]
+    with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
         yield lambda question: asyncio.to_thread(ask, wrapped, place.model, question)
 
 
@@ -36,9 +38,9 @@ def ask(client: anthropic.Anthropic, model: str, question: Question) -> Got:
     with client.messages.stream(**options) as stream:
         if question.leave_after is None:
             return got(stream.get_final_message())
-        seen: list[str] = []
+        pieces = Pieces(question)
         for text in stream.text_stream:
-            seen.append(text)
-            if len(seen) >= question.leave_after:
+            pieces.add(text)
+            if pieces.enough:
                 break
-        return Got(text="".join(seen))
+        return pieces.got()

@@ -1,4 +1,4 @@
-"""The openai SDK, wrapped by resilient_llm: streams that break are told again."""
+"""rl.wrap(AsyncOpenAI(), recovery="replay"): streams that break are told again; limits as allowed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DIALECT = "openai"
 MODEL = "gpt-4o"
 PACKAGES = ("resilient-llm", "openai")
 ERRORS = (openai.OpenAIError,)
-ABILITIES = {"tools"}
+ABILITIES = {"cancel", "fallback", "tools"}
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    client = openai.AsyncOpenAI(base_url=place.urls[0], api_key="none")
-    async with rl.wrap(client, **options(place)) as wrapped:
+    client, *others = [openai.AsyncOpenAI(base_url=url, api_key="none") for url in place.urls]
+    async with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
         yield lambda question: ask(wrapped, place.model, question)
 
 

@@ -1,4 +1,4 @@
-"""The openai SDK's blocking client, wrapped by resilient_llm, in a thread."""
+"""rl.wrap(OpenAI(), recovery="replay"), in threads: streams that break are told again; limits as allowed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import openai
 
 import resilient_llm as rl
 
-from . import Ask, Got, Place, Question
+from . import Ask, Got, Pieces, Place, Question
+from .openai_sdk import got
 from .ours_wrapped_openai import options
 
 NAME = "resilient_llm around openai, sync"
@@ -18,35 +19,27 @@ DIALECT = "openai"
 MODEL = "gpt-4o"
 PACKAGES = ("resilient-llm", "openai")
 ERRORS = (openai.OpenAIError,)
-ABILITIES = {"tools"}
+ABILITIES = {"fallback", "tools"}
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    client = openai.OpenAI(base_url=place.urls[0], api_key="none")
-    with rl.wrap(client, **options(place)) as wrapped:
+    client, *others = [openai.OpenAI(base_url=url, api_key="none") for url in place.urls]
+    with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
         yield lambda question: asyncio.to_thread(ask, wrapped, place.model, question)
 
 
 def ask(client: openai.OpenAI, model: str, question: Question) -> Got:
-    options = {"model": model, "messages": list(question.messages)}
-    if question.tools:
-        options["tools"] = list(question.tools)
+    options = question.body(model)
     if not question.stream:
         return got(client.chat.completions.create(**options))
     with client.chat.completions.stream(**options) as stream:
         if question.leave_after is None:
             return got(stream.get_final_completion())
-        seen: list[str] = []
+        pieces = Pieces(question)
         for event in stream:
             if event.type == "content.delta":
-                seen.append(event.delta)
-            if len(seen) >= question.leave_after:
+                pieces.add(event.delta)
+            if pieces.enough:
                 break
-        return Got(text="".join(seen))
-
-
-def got(done: openai.types.chat.ChatCompletion) -> Got:
-    choice = done.choices[0]
-    calls = tuple(call.function.arguments for call in choice.message.tool_calls or ())
-    return Got(text=choice.message.content or "", tool_arguments=calls, finish_reason=choice.finish_reason)
+        return pieces.got()

@@ -1,0 +1,239 @@
+"""The fault matrix: clients in processes of their own, judged by what their callers got and what the backend saw."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import adapters
+import aiohttp
+import attrs
+import faults
+import pytest
+import results
+from adapters import Question
+from fault_clients import Client
+from judging import Wire, complete, judge_calls, judge_wire
+from scenario import NoPrefill, Scenario, Small, script
+from scenarios import LONG, SCENARIOS, TOOLS, ULM
+from servers import Servers
+
+from resilient_llm.testing import Answer, FaultServer, Reply, Status
+
+MINE = '''
+"""One attempt."""
+import contextlib, json, time, urllib.request
+from adapters import Got
+
+NAME, DIALECT, MODEL = "mine", "openai", "m"
+PACKAGES, ERRORS, ABILITIES = (), (OSError,), set()
+
+@contextlib.asynccontextmanager
+async def opened(place):
+    async def ask(question):
+        if place.seed == 1:
+            time.sleep(60)  # blocks the whole process
+        body = json.dumps(question.body("m")).encode()
+        with urllib.request.urlopen(f"{place.urls[0]}/chat/completions", body) as answer:
+            choice = json.load(answer)["choices"][0]
+        return Got(text=choice["message"]["content"], finish_reason=choice["finish_reason"])
+
+    yield ask
+'''
+HEALTHY = next(scenario for scenario in SCENARIOS if scenario.name == "healthy")
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """An adapter in a file of its own."""
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def played(scenario: Scenario, path: Path, seed: int = 0):
+    with Servers() as running, Client(str(path)) as client:
+        return faults.play(scenario, client, running, seed)
+
+
+def test_rows_have_names_of_their_own_and_a_group() -> None:
+    """Results are found by the scenarios' names."""
+    assert max(Counter(scenario.name for scenario in SCENARIOS).values()) == 1
+    assert all(scenario.group for scenario in SCENARIOS)
+
+
+def test_a_client_is_one_file_and_so_are_scenarios(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A column and rows that are given by their paths are judged like all others, on both sides."""
+    saved: dict = {}
+    monkeypatch.setattr(results, "save", lambda session, **parts: saved.update(parts, session=session))
+    monkeypatch.setattr(faults, "WARM_UPS", [])
+    rows = tmp_path / "rows.py"
+    rows.write_text(
+        "from judging import Wire\n"
+        "from scenario import Scenario, script\n"
+        "from resilient_llm.testing import Answer, Status\n"
+        "SCENARIOS = [Scenario(name='well', faults=script(Answer()), wire=Wire(requests=(1, 1))),\n"
+        "    Scenario(name='ill', group='g', faults=script(Status(503), Answer()))]\n"
+    )
+    found = tmp_path / "found.json"
+    arguments = ["--clients", f"{mine},nobody", "--scenarios", str(rows), "--json", str(found)]
+    assert faults.main(arguments) == 0
+    told = json.loads(found.read_text())
+    assert told["configurations"] == {"mine": "One attempt."}
+    assert "nobody" in told["missing"]
+    well, ill = (told["scenarios"][name]["mine"] for name in ("well", "ill"))
+    assert (well["passed"], well["outcome"], well["requests"]) == (True, "answer", 1)
+    assert (ill["passed"], ill["outcome"], ill["backend"]) == (
+        False,
+        "error",
+        ["1 requests, expected 2 to 2"],
+    )
+    sums, caller, backend = saved["tables"]
+    assert sums.rows == [["mine", "1 of 1", "0 of 1", "1 of 2"]]
+    assert caller.rows == [["well", "answer"], ["ill", "FAIL error"]]
+    assert backend.rows == [["well", "1r 1c"], ["ill", "FAIL 1r 1c: 1 requests, expected 2 to 2"]]
+
+
+def test_a_client_that_blocks_its_process_counts_as_hung(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is replaced, and the next scenario is played."""
+    monkeypatch.setattr(faults, "SPARE", 0.5)
+    hung = attrs.evolve(HEALTHY, patience=0.5)
+    with Servers() as running, Client(str(mine)) as client:
+        assert faults.play(hung, client, running, 1).outcome == "hang"
+        monkeypatch.setattr(faults, "SPARE", 30.0)
+        assert faults.play(HEALTHY, client, running, 0).passed
+
+
+def test_what_a_client_cannot_do_counts_neither_way(mine: Path) -> None:
+    """A scenario with tools, for a client without."""
+    verdict = played(Scenario(name="tools", faults=script(Answer()), question=TOOLS), mine)
+    assert verdict.passed is None
+    assert (verdict.short, verdict.got, verdict.seen) == ("-", "-", "-")
+    assert faults.sums({"tools": {"mine": verdict}}, "mine") == "-"
+
+
+def test_ours_plays_its_part_over_sockets() -> None:
+    """The adapter of resilient_llm in a process of its own: a wait, a resend of what fits, a cancelled call."""
+    names = {"500, then well", "context overflow, as xAI says it", "caller cancels a hung call"}
+    chosen = [scenario for scenario in SCENARIOS if scenario.name in names]
+    with Servers() as running, Client("ours", sys.executable) as client:
+        verdicts = {scenario.name: faults.play(scenario, client, running, 0) for scenario in chosen}
+    assert {name: (verdict.passed, verdict.reasons) for name, verdict in verdicts.items()} == dict.fromkeys(
+        names, (True, ())
+    )
+
+
+def test_peers_that_are_not_installed_are_left_out(tmp_path: Path) -> None:
+    """Neither a module that is missing nor a Python that does not exist stops the others."""
+    with Client("nobody") as client:
+        assert "nobody" in client.missing
+    with Client("ours", str(tmp_path / "python")) as client:
+        assert client.missing
+
+
+def got(text: str = "", arguments: tuple[str, ...] = (), reason: str | None = "stop") -> dict:
+    return {"text": text, "tool_arguments": arguments, "finish_reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("answer", "whole"),
+    [
+        (got("all of it"), True),
+        (got("all of"), False),
+        (got("all of it", reason=None), False),
+        (got("all of it", ("{}",)), False),
+    ],
+)
+def test_an_answer_is_whole_to_the_last_letter_and_has_an_end(answer: dict, whole: bool) -> None:
+    """Anything else that a client calls an answer is wrong."""
+    assert complete(answer, Reply("all of it"), Question()) is whole
+    outcome, wrong = judge_calls(
+        [{"outcome": "answer", "got": answer}], "answer", Reply("all of it"), Question()
+    )
+    assert (outcome, bool(wrong)) == (("answer", False) if whole else ("wrong", True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whole"),
+    [('{"town":"Ulm"}', True), ('{"town":"U"}', False), ("{}", False), ('{"tow', False)],
+)
+def test_tool_calls_are_whole_if_their_arguments_are(arguments: str, whole: bool) -> None:
+    """An empty object, which some make of broken arguments, is wrong."""
+    assert complete(got(arguments=(arguments,)), ULM, TOOLS) is whole
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expects", "good"),
+    [
+        ("error", "error", True),
+        ("foreign", "error", False),
+        ("hang", "error", False),
+        ("cancelled", "cancelled", True),
+        ("error", "cancelled", True),
+        ("answer", "cancelled", False),
+        ("error", "answer", False),
+    ],
+)
+def test_what_the_caller_got_is_held_against_what_can_be_had(outcome: str, expects: str, good: bool) -> None:
+    """Only an error of the client's own will do where no answer can be had."""
+    calls = [{"outcome": outcome, "got": got("x")}]
+    assert (not judge_calls(calls, expects, Reply("x"), Question())[1]) is good
+
+
+def seen(*arrivals: tuple[float, float], ending: str = "completed", connections: int = 1) -> list:
+    requests = [SimpleNamespace(at=at, ended=ended, ending=ending) for at, ended in arrivals]
+    return [SimpleNamespace(requests=requests, connections=connections)]
+
+
+@pytest.mark.parametrize(
+    ("wire", "servers", "good"),
+    [
+        (Wire(requests=(2, 2)), seen((0, 0.1), (1, 1.1)), True),
+        (Wire(requests=(2, 2)), seen((0, 0.1)), False),
+        (Wire(gap=1.0), seen((0, 0.1), (1.1, 1.2)), True),
+        (Wire(gap=1.0), seen((0, 0.1), (0.9, 1.2)), False),
+        (Wire(spread=0.2), seen((0, 0.1), (1, 1.1), (1.3, 1.4)), True),
+        (Wire(spread=0.2), seen((0, 0.1), (1, 1.1), (1.1, 1.2)), False),
+        (Wire(connections=1), seen((0, 0.1)), True),
+        (Wire(connections=1), seen((0, 0.1), connections=2), False),
+        (Wire(left=True), seen((0, 0.1), ending="left"), True),
+        (Wire(left=True), seen((0, 0.1)), False),
+    ],
+)
+def test_what_the_backend_saw_is_judged_by_number_time_and_connection(
+    wire: Wire, servers: list, good: bool
+) -> None:
+    """Requests, gaps, spread, connections, and that a client hangs up."""
+    assert (not judge_wire(wire, servers, 1)) is good
+
+
+async def posted(server: FaultServer, messages: list[dict]) -> int:
+    async with aiohttp.ClientSession() as session:
+        body = {"model": "m", "messages": messages}
+        async with session.post(f"{server.base_url}/chat/completions", json=body) as answer:
+            return answer.status
+
+
+async def test_the_matrix_own_faults_refuse_what_they_say() -> None:
+    """A small window lets a short conversation in, and a prefill is refused only if there is one."""
+    asked, prefill = [{"role": "user", "content": "a"}], {"role": "assistant", "content": "b"}
+    async with FaultServer(Small(400, "TOKENS over WINDOW", 100)) as server:
+        assert await posted(server, asked) == 200
+        assert await posted(server, list(LONG.messages)) == 400
+    async with FaultServer(NoPrefill(Status(418))) as server:
+        assert await posted(server, asked) == 418
+        assert await posted(server, [*asked, prefill]) == 400
+
+
+def test_there_is_an_adapter_for_ours_and_for_each_peer_of_the_session() -> None:
+    """The session's environments have the names of adapters."""
+    told = (Path(__file__).parents[2] / "noxfile.py").read_text()
+    block = told[told.index("FAULT_PEERS = {") :].partition("}")[0]
+    assert set(re.findall(r'"(\w+)": \(', block)) <= set(adapters.names())
+    assert adapters.names()[0] == "ours"
