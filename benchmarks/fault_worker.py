@@ -66,13 +66,15 @@ async def one(
         return ("error" if isinstance(exc, own) else "foreign"), exc
 
 
-async def cancelled(asking: asyncio.Task, after: float) -> tuple[str, Got | BaseException | None]:
-    """Cancel a call; its outcome, or that it did end."""
+async def cancelled(
+    asking: asyncio.Task, after: float, grace: float = 1.0
+) -> tuple[str, Got | BaseException | None]:
+    """Cancel a call; its outcome, or that it did end, within a second."""
     done, _ = await asyncio.wait([asking], timeout=after)
     if done:
         return asking.result()
     asking.cancel()
-    await asyncio.wait([asking], timeout=1.0)
+    await asyncio.wait([asking], timeout=grace)
     if asking.cancelled():
         return "cancelled", None
     return asking.result() if asking.done() else ("hang", None)
@@ -86,7 +88,7 @@ async def play(adapter: ModuleType, job: dict, jobs: TextIO, results: TextIO) ->
     place, question = Place(**job["place"]), Question(**job["question"])
 
     async def call(number: int) -> tuple[str, Got | BaseException | None]:
-        await asyncio.sleep(job["later"] * (number > 0) + job["apart"] * number)
+        await asyncio.sleep(job["later"] if number else 0.0)
         asking = one(ask, question, job["patience"], adapter.ERRORS)
         if job["cancel_after"] is None:
             return await asking

@@ -41,12 +41,15 @@ AT_ONCE = 16
 """Clients; they wait most of the time."""
 SPARE = 30.0
 """Seconds that a process may need on top of what its calls may take."""
-WARM_UPS = [
-    attrs.evolve(scenario, patience=60.0)
-    for scenario in SCENARIOS
-    if scenario.name in {"healthy", "healthy, stream", "tool call, stream"}
-]
-"""Not judged: some clients import more at their first calls, which takes seconds."""
+WARMING = {
+    "healthy",
+    "healthy, stream",
+    "tool call, stream",
+    "500, then well",
+    "context overflow, as openai says it",
+}
+WARM_UPS = [attrs.evolve(scenario, patience=60.0) for scenario in SCENARIOS if scenario.name in WARMING]
+"""Not judged: some clients load more when they first need it, which takes seconds."""
 CALLER = (
     "answer: whole and right. error: an exception of the client's own. foreign: any other exception. wrong: said to be "
     "the answer, and is not. hang: nothing in time. cancelled: as it was told. FAIL: not what the scenario expects. "
@@ -60,7 +63,7 @@ def job_of(scenario: Scenario, servers: Sequence[FaultServer], seed: int) -> dic
     """What a worker is told."""
     urls = [server.base_url for server in servers]
     place = Place(urls=tuple(urls), deadline=scenario.deadline, seed=seed)
-    told = ("calls", "in_turn", "later", "apart", "cancel_after", "patience", "settle")
+    told = ("calls", "in_turn", "later", "cancel_after", "patience", "settle")
     return {
         "place": attrs.asdict(place),
         "question": attrs.asdict(scenario.question),
@@ -74,7 +77,6 @@ def patience(scenario: Scenario) -> float:
     return (
         scenario.patience * (scenario.calls if scenario.in_turn else 1)
         + scenario.later
-        + scenario.apart * scenario.calls
         + scenario.settle
         + SPARE
     )

@@ -34,7 +34,6 @@ class Scenario:
         calls: How many ask.
         in_turn: One after the other; else all at the same time.
         later: How much later all but the first begin.
-        apart: Between the beginnings of two calls.
         cancel_after: When the caller cancels each call; None: never.
         expects: `"answer"`, `"error"` or `"cancelled"`, for every call.
         wire: What the backends may see.
@@ -54,7 +53,6 @@ class Scenario:
     calls: int = 1
     in_turn: bool = False
     later: float = 0.0
-    apart: float = 0.0
     cancel_after: float | None = None
     expects: str = "answer"
     wire: Wire = TWICE
@@ -115,6 +113,13 @@ class Herd:
         if self._until is None:
             self._until = now + 1.0
         await (limited(**{"retry-after": "1"}) if now < self._until else Answer()).play(exchange)
+
+
+class Flapping:
+    """Down for 8 requests, up for 8, down for 4, then up for good: a schedule."""
+
+    def fault(self, number: int, _elapsed: float, /) -> Fault:
+        return Status.failed() if number <= 8 or 16 < number <= 20 else Answer()
 
 
 class Small:

@@ -11,6 +11,7 @@ from scenario import (
     RATE,
     TWICE,
     Dated,
+    Flapping,
     Herd,
     Lagging,
     NoPrefill,
@@ -32,8 +33,6 @@ from resilient_llm.testing import (
     Hollow,
     KeepAlive,
     Malformed,
-    Phase,
-    Phases,
     Reply,
     Reset,
     Stall,
@@ -65,7 +64,7 @@ LONG = Question(
 )
 ONCE = Wire(requests=(1, 1))
 FEW = Wire(requests=(2, 4))
-SOON = 5.0
+SOON = 6.0
 """The patience where nothing is to be waited for."""
 
 
@@ -92,15 +91,6 @@ def overflow(whose: str, status: int, text: str) -> Scenario:
         patience=SOON,
     )
 
-
-FLAPPING = Phases(
-    [
-        Phase(name, 0.5, [(share, Status.failed())])
-        for _ in range(3)
-        for name, share in (("down", 1.0), ("up", 0.0))
-    ]
-)
-"""Half a second down, half a second up, three times; then well."""
 
 GROUPS: Mapping[str, Sequence[Scenario]] = {
     "healthy": (
@@ -384,10 +374,9 @@ GROUPS: Mapping[str, Sequence[Scenario]] = {
         ),
         Scenario(
             name="20 callers, flapping backend",
-            faults=lambda _: FLAPPING,
+            faults=lambda _: Flapping(),
             calls=20,
-            apart=0.1,
-            wire=Wire(requests=(1, 2.5)),
+            wire=Wire(requests=(1, 2)),
         ),
     ),
     "fallback": (
@@ -399,11 +388,10 @@ GROUPS: Mapping[str, Sequence[Scenario]] = {
         ),
         Scenario(
             name="20 callers, flapping primary, fallback well",
-            faults=lambda _: FLAPPING,
+            faults=lambda _: Flapping(),
             fallback=[Answer()],
             calls=20,
-            apart=0.1,
-            wire=Wire(requests=(0, 2.5)),
+            wire=Wire(requests=(0, 2)),
         ),
         Scenario(
             name="stream always cut, fallback well",
