@@ -67,14 +67,8 @@ class FleetBook:
         record = self.find(field, now)
         if record.word == "closed" or max(record.until, record.probe) > now:
             return False, record
-        until = min(record.until, now)
         record = attrs.evolve(
-            record,
-            word="open",
-            until=until,
-            epoch=_next(record, now),
-            probe=now + lease,
-            dies=now + lease + KEPT,
+            record, word="open", epoch=_next(record, now), probe=now + lease, dies=now + lease + KEPT
         )
         self._keep(field, record, now)
         return True, record

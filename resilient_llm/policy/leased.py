@@ -9,7 +9,7 @@ import attrs
 
 from .buckets import MINUTE, NEGLIGIBLE, SOON, Bucket, Count
 from .fleet import Wanted
-from .fleet_window import SLOTS, WINDOW, FleetWindow
+from .fleet_window import SLOTS, FleetWindow
 
 MOST_UNUSED: Final = 100
 """How many amounts are kept to be given back."""
@@ -60,8 +60,6 @@ class Leased(Bucket):
 
     def take(self, amount: float, now: float) -> None:
         """Take it; what is not there is asked for the next time."""
-        if len(self._own.slots) > WINDOW:
-            self._own.used(now)  # forgets what is over
         self._own.take(amount, 0.0, now)
         if not self.alone:
             self._lapse(now)
