@@ -51,6 +51,8 @@ TESTS = {
     "policy/shared_circuit": "tests/policy/test_shared_circuit.py tests/middleware/test_circuit_breaker.py",
     "policy/leased": "tests/policy/test_leased.py tests/state/test_*.py",
     "policy/buckets": "tests/policy/test_buckets.py tests/policy/test_rate_limit.py tests/middleware/test_rate*.py",
+    "policy/release": "tests/policy/test_release.py tests/middleware/test_release.py",
+    "policy/pictures": "tests/policy/test_rate_limit.py tests/middleware/test_rate_limit.py",
     "policy/cooldown": "tests/policy/test_cooldown.py tests/middleware/test_rate*.py tests/test_limits.py",
     "policy/rate": "tests/policy/test_rate*.py tests/middleware/test_rate_limit.py tests/test_limits.py",
     "policy/lessons": "tests/policy/test_lessons.py tests/middleware/test_token_budget*.py",

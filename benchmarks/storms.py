@@ -36,7 +36,7 @@ MIDDLE = 0.7
 WHY = (
     "By more than five points. What took the calls can be read from the table of the storm: ours without the stage "
     "that costs them answers more. A circuit rejects for half a minute, and twice as long after each failed probe, "
-    "what a backend that serves some calls would have answered; a cool-down lets go all at once whom it has held back."
+    "what a backend that serves some calls would have answered."
 )
 USUAL = {"capacity": CAPACITY, "length": LENGTH, "queue": 15.0, "thrash": 0.25, "refusal": 0.2}
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from resilient_llm.line import Line
+from resilient_llm.policy.release import AnswerRates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from resilient_llm.policy.rate_limit import Pace
+    from resilient_llm.policy.rate_limit import Pace, Ticket
 
 MAX_GATES: Final = 1024
 _EXAMINED: Final = 16
@@ -40,9 +42,13 @@ class Gates:
 
     Args:
         make: Makes the pace of a new key, at an instant.
+
+    Attributes:
+        rates: What was answered lately, also where nobody needs a gate.
     """
 
     def __init__(self, make: Callable[[float], Pace]) -> None:
+        self.rates = AnswerRates()
         self._make = make
         self._gates: dict[Hashable, Gate] = {}
         self._lock = RLock()
@@ -59,6 +65,19 @@ class Gates:
                 gate = self._gates[key] = Gate(self._make(now))
                 self._evict(key, now)
         return gate
+
+    def limited(self, key: Hashable, asked: float | None, now: float, sent: float = -math.inf) -> Gate:
+        """A call of the key was refused for a limit, here or elsewhere; see `Pace.limited`. Its gate."""
+        gate = self.get(key, now)
+        if gate.pace.limited(asked, now, sent=sent, seen=self.rates.per_second(key, now)):
+            gate.line.wake_all()
+        return gate
+
+    def answered(self, key: Hashable, gate: Gate | None, ticket: Ticket, now: float) -> None:
+        """A call of the key was answered, with or without a gate."""
+        self.rates.answered(key, now)
+        if gate is not None:
+            gate.pace.taken(ticket, self.rates.per_second(key, now), now)
 
     def snapshot(self) -> dict[Hashable, Gate]:
         """All there are."""

@@ -50,9 +50,9 @@ class RateLimit:
 
     Without arguments it sets no limit of its own. It then learns from answers (`x-ratelimit-*`,
     `anthropic-ratelimit-*`) how much the backend still allows, and holds calls back before they would be refused.
-    After a refusal all calls of the same key wait until the backend's `Retry-After`, each a little longer by chance;
-    a backend that does not say how long is left alone for half a second, then twice as long each time. A spent
-    quota is answered here for `max_cooldown` seconds, without asking again.
+    After a refusal all calls of the same key wait until the backend's `Retry-After` and a little longer by chance, then
+    go at the pace at which it answered before; a backend that does not say how long is left alone for half a second,
+    then twice as long each time. A spent quota is answered here, unasked, for `max_cooldown` seconds.
 
     Calls wait in order of arrival. One whose wait would end after its deadline, or be longer than its `max_wait`, is
     rejected at once, and `retry_after` says how long it would have been.
@@ -127,6 +127,7 @@ class RateLimit:
                 raise
             else:
                 break
+        self._gates.answered(self.key(request), gate, ticket, self.clock.monotonic())
         headers = response.info.headers
         if headers and tell_limits(headers):
             self._learn(request, ticket, headers)
@@ -223,10 +224,9 @@ class RateLimit:
         if answer is not None and tell_limits(answer.headers):
             self._learn(request, ticket, answer.headers)
         if error.code is ErrorCode.MODEL_RATE_LIMITED and error.retryable:
-            pace = self._gate(request).pace
-            pace.limited(error.retry_after, now)
+            limited = self._gates.limited(self.key(request), error.retry_after, now, ticket.at)
             if self._shared is not None:
-                self._shared.cooling(self.key(request), pace.cooling(now))
+                self._shared.cooling(self.key(request), limited.pace.cooling(now))
         elif error.code is ErrorCode.MODEL_QUOTA_EXCEEDED:
             self._quota.spent(error, now + self.max_cooldown)
         gate = self._gates.find(self.key(request))

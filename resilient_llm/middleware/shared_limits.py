@@ -61,7 +61,7 @@ class SharedLimits:
         gates = self._gates()
         if gates is not None and news.word == "cool" and news.value > 0:
             now, key = self._clock.monotonic(), news.field.removeprefix(self._prefix)
-            gates.get(self._keys.get(key, key), now).pace.hold(news.value, now)
+            gates.limited(self._keys.get(key, key), news.value, now)
 
     def recall(self) -> None:
         """Report the cool-downs that are on here."""

@@ -4,7 +4,8 @@ The rules of this file:
 
 - In the line, only the first asks the limit; it takes what it needs and leaves in the same step, so that a call which
   is cancelled holds nothing.
-- A cool-down is not waited for in the line: each call sleeps by itself, for a little longer than the others by chance.
+- A cool-down is waited for in the line if the pace after it is known: the first sleeps a little longer by chance.
+- Else it is not: each call sleeps by itself, for a little longer than the others by chance.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Turn:
             try:
                 self._mind(held)
                 while held is None or not held.cooling:
-                    seconds = math.inf
+                    seconds, left = math.inf, self._cooling()
                     if place.first:
                         if self._obtain is not None:
                             await self._obtain()
@@ -110,19 +111,28 @@ class Turn:
                         if held.cooling:
                             break
                         self._mind(held)
+                        if left:
+                            seconds = max(seconds, sleep_for(left, self._uniform))
                     await place.wait(self._bounded(seconds))
             finally:
                 pace.unqueue(self._amounts)
         return None
 
     async def _cool_down(self) -> None:
-        now = self._clock.monotonic()
-        left = self._gate.pace.cooling(now)
+        left = self._cooling()
         seconds = sleep_for(left, self._uniform)
-        if left > self._patience or now + left > self._by or now + seconds >= self._deadline:
+        if self._clock.monotonic() + seconds >= self._deadline:
             raise self._error(_COOL_DOWN, left)
         self._tell(_COOL_DOWN, seconds)
         await self._clock.sleep(seconds)
+
+    def _cooling(self) -> float:
+        """What is left of the cool-down, if the call may wait for so long."""
+        now = self._clock.monotonic()
+        left = self._gate.pace.cooling(now)
+        if left and (left > self._patience or now + left > self._by):
+            raise self._error(_COOL_DOWN, left)
+        return left
 
     def _mind(self, held: Held | None) -> None:
         """Reject the call if the wait would be too long, else tell of it."""

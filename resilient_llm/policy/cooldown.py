@@ -58,8 +58,8 @@ class Cooldown:
         """Seconds for which calls are still held back."""
         return max(0.0, self._until - now)
 
-    def refused(self, asked: float | None, now: float) -> None:
-        """A call was refused; the backend asked for so many seconds, or did not say."""
+    def refused(self, asked: float | None, now: float) -> bool:
+        """A call was refused; the backend asked for so many seconds, or did not say. Does that begin a cool-down?"""
         begins = now >= self._until
         self.generation += begins
         if asked:
@@ -67,6 +67,7 @@ class Cooldown:
         elif begins:
             self._hold(min(LONGEST_GUESS, FIRST * 2**self._run), now)
             self._run = min(self._run + 1, _ENOUGH)
+        return begins
 
     def succeeded(self, generation: int) -> None:
         """A call of that generation was answered."""

@@ -3,6 +3,7 @@
 The rules of this file:
 
 - A call enters if no cool-down is on and every bucket has enough for it; it takes from all of them or from none.
+- After a cool-down there is one bucket more, the pace that the backend was seen to bear (`release.py`).
 - The buckets of one's own limits are corrected by what the backend says that the call has cost.
 - The buckets that headers teach are a picture of the backend's, renewed by every answer. An answer tells how much
   was left when its call was judged; the calls that were sent after it are not in that figure yet, and are taken off.
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .buckets import MINUTE, NOTHING, SOON, Amounts, Bucket, Count, Window, total
+from .buckets import NOTHING, Amounts, Bucket, Count, total
 from .cooldown import Cooldown
 from .leased import Leased
+from .pictures import pictured
+from .release import Release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,6 +93,7 @@ class Pace:
         self._own = tuple(own)
         self._longest = longest
         self._cooldown = Cooldown(longest)
+        self._release = Release()
         self._told: dict[str, tuple[Bucket, float]] = {}
         self._sent = self._queued = NOTHING
         self._newest = -math.inf
@@ -102,9 +106,9 @@ class Pace:
             return any(bucket.counts is not Count.REQUESTS for bucket in self._buckets())
 
     def idle(self, now: float) -> bool:
-        """Would nothing of one's own be lost with it: no cool-down, no limit of which something is used?"""
+        """Would nothing be lost with it: no cool-down nor a pace after it, no limit of one's own that is in use?"""
         with self._lock:
-            return not self._cooldown.left(now) and all(bucket.is_full(now) for bucket in self._own)
+            return not self._release.lasts(now) and all(bucket.is_full(now) for bucket in self._own)
 
     def cooling(self, now: float) -> float:
         """Seconds for which the cool-down still lasts; 0 if there is none."""
@@ -161,14 +165,19 @@ class Pace:
         return [bucket for bucket in self._own if isinstance(bucket, Leased)]
 
     def _held(self, amounts: Amounts, ahead: Amounts, now: float) -> Held | None:
-        if left := self._cooldown.left(now):
+        left = self._cooldown.left(now)
+        pace = self._release.bucket if self._release.lasts(now) else None
+        if left and pace is None:
             return Held(left, "the cool-down", cooling=True)
-        held: Held | None = None
+        held = Held(left, "the cool-down") if left else None
         for bucket in self._own:
             held = _longer(held, bucket, bucket.wait(amounts[bucket.counts], ahead[bucket.counts], now))
         for bucket, until in self._told.values():
             seconds = bucket.wait(amounts[bucket.counts], ahead[bucket.counts], now)
             held = _longer(held, bucket, min(seconds, until - now))
+        if pace is not None and (seconds := pace.wait(amounts[pace.counts], ahead[pace.counts], now + left)):
+            self._release.awaited(now + left + seconds)
+            held = _longer(held, pace, left + seconds)
         return held
 
     # After it ...
@@ -183,14 +192,24 @@ class Pace:
         """The backend refused the call: it used no tokens of one's own allowance."""
         self._correct(ticket, 0.0, now)
 
-    def limited(self, asked: float | None, now: float) -> None:
-        """The backend refused a call for a limit; the cool-down begins, or goes on."""
-        with self._lock:
-            self._cooldown.refused(asked, now)
+    def limited(self, asked: float | None, now: float, *, sent: float = -math.inf, seen: float = 0.0) -> bool:
+        """The backend refused a call for a limit, here or elsewhere; True if a cool-down begins by that.
 
-    def hold(self, seconds: float, now: float) -> None:
-        """Others were refused: the cool-down lasts as long as theirs."""
-        self.limited(seconds, now)
+        Args:
+            asked: How many seconds it wants to be left alone, if it says so.
+            now: Monotonic seconds.
+            sent: When the call was sent, if here.
+            seen: How many calls a second it answered lately; 0: unknown.
+        """
+        with self._lock:
+            begins = self._cooldown.refused(asked, now)
+            self._release.refused(sent, seen, now, now + self._cooldown.left(now))
+            return begins
+
+    def taken(self, ticket: Ticket, seen: float, now: float) -> None:
+        """The backend answered the call; what the pace after a cool-down makes of it."""
+        with self._lock:
+            self._release.answered(ticket.at, seen, now)
 
     def answered(self, ticket: Ticket, usage: Usage, now: float) -> None:
         """The call was answered, at such a cost; where the backend does not say, what was taken stays taken."""
@@ -209,20 +228,8 @@ class Pace:
             self._newest = ticket.at
             for limit in told:
                 unseen = self._sent[limit.counts] - ticket.sent[limit.counts]
-                bucket = self._pictured(limit, unseen, max(0.0, now - ticket.at), now)
+                bucket = pictured(limit, unseen, max(0.0, now - ticket.at), now)
                 self._told[limit.name] = (bucket, now + self._longest)
-
-    @staticmethod
-    def _pictured(told: Told, unseen: float, age: float, now: float) -> Bucket:
-        """The backend's bucket, by what it told and what it had not seen yet."""
-        name = f"the backend's limit on {told.counts.words}"
-        if not told.steady:
-            full_at = now + max(told.reset, SOON)
-            return Window(name, told.counts, told.limit, 0.0, told.remaining - unseen, now, full_at)
-        used = told.limit - told.remaining
-        rate = used / told.reset if used and told.reset else told.limit / MINUTE
-        level = told.remaining - max(0.0, unseen - rate * age)
-        return Bucket(name, told.counts, told.limit, rate, level, now)
 
     def _correct(self, ticket: Ticket, tokens: float, now: float) -> None:
         with self._lock:
@@ -235,7 +242,8 @@ class Pace:
                         bucket.take(-unused, now)
 
     def _buckets(self) -> list[Bucket]:
-        return [*self._own, *(bucket for bucket, _ in self._told.values())]
+        pace = self._release.bucket
+        return [*self._own, *(bucket for bucket, _ in self._told.values()), *([pace] if pace else ())]
 
 
 def _longer(held: Held | None, bucket: Bucket, seconds: float) -> Held | None:

@@ -211,8 +211,8 @@ def test_it_is_idle_when_nothing_would_be_lost() -> None:
     assert not pace.idle(0.0)
     assert pace.idle(1.0)
     pace.limited(5.0, 1.0)
-    assert not pace.idle(5.0)
-    assert pace.idle(6.0)
+    assert not pace.idle(15.0)
+    assert pace.idle(16.0)  # ten seconds after the cool-down, for nobody waits for the pace
 
 
 @attrs.define(eq=False)
