@@ -7,6 +7,8 @@ that somebody patched (test libraries, instrumentation). Its certificates, socke
 from __future__ import annotations
 
 import socket
+import weakref
+from contextlib import suppress
 from functools import lru_cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +21,7 @@ from resilient_llm.transports.sessions import Sessions
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from resilient_llm.http_call import HTTPCall
     from resilient_llm.transports.sessions import Pool
@@ -152,11 +154,12 @@ class AiohttpSender:
 
 
 class _Sessions(Sessions):
-    """Sessions that connect as a pool of httpcore would."""
+    """Sessions that connect as a pool of httpcore would, and that nobody need close, as there."""
 
     def __init__(self, pool: Any) -> None:
         super().__init__()
         self._pool = pool
+        weakref.finalize(self, _close_soon, self._pools).atexit = False
 
     def _make_connector(self) -> aiohttp.BaseConnector:
         own = vars(self._pool)
@@ -169,6 +172,27 @@ class _Sessions(Sessions):
             keepalive_timeout=KEEPALIVE_SECONDS if expiry is None else expiry,
             **more,
         )
+
+
+def _close_soon(pools: dict[asyncio.AbstractEventLoop, tuple[Pool, AsyncGenerator[None, None]]]) -> None:
+    """Close the pools of a client that was dropped, each in its loop; until then they are held on to here."""
+    while pools:
+        loop, (_, guard) = pools.popitem()
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_close, loop, guard)
+
+
+def _close(loop: asyncio.AbstractEventLoop, guard: AsyncGenerator[None, None]) -> None:
+    closing = loop.create_task(_closing(guard))
+    _closings.add(closing)
+    closing.add_done_callback(_closings.discard)
+
+
+async def _closing(guard: AsyncGenerator[None, None]) -> None:
+    await guard.aclose()
+
+
+_closings: set[asyncio.Task[None]] = set()
 
 
 def _text(raw: bytes) -> str:

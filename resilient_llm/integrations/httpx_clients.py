@@ -37,7 +37,7 @@ class ClientTransports:
 
     def __init__(self, client: Any, others: Sequence[Any] = ()) -> None:
         self.client = client
-        self._all: tuple[Any, ...] = (client, *others)
+        self._all = (client, *others)
 
     def transport_for(self, request: HTTPRequest) -> Any:
         """The one that the client would send by."""
@@ -53,10 +53,6 @@ class ClientTransports:
     async def aclose(self) -> None:
         """Close the clients."""
         await close_all(self._all)
-
-    def let_go(self) -> None:
-        """From now on leave the clients open: they are somebody else's."""
-        self._all = ()
 
     # Of a sync client ...
 
@@ -135,13 +131,6 @@ def around(
 
 @cache
 def _dropped_alone(kind: type) -> type:
-    """The class of a client that closes itself when it is dropped, but not the client whose connections it uses."""
-
-    def drop(self: Any) -> None:
-        transports = getattr(getattr(self, "_transport", None), "transport", None)
-        if isinstance(transports, ClientTransports):
-            transports.let_go()
-        kind.__del__(self)  # type: ignore[attr-defined] # it has one, or this class would not be made
-
+    """The class of a client that closes itself when it is dropped, without that: it would close the original, too."""
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    return type(kind.__name__, (kind,), {**names, "__del__": drop})
+    return type(kind.__name__, (kind,), {**names, "__del__": lambda _: None})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 import socket
 import ssl
@@ -13,8 +15,10 @@ import pytest
 from aiohttp import web
 
 import resilient_llm as rl
+from resilient_llm.integrations import aiohttp_sender
 from resilient_llm.integrations.aiohttp_sender import AiohttpSender, is_untouched
 from resilient_llm.integrations.httpx_family import family_of
+from resilient_llm.testing import Answer, FaultServer
 
 OPTIONS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
@@ -109,3 +113,26 @@ async def test_requests_and_answers_are_those_of_the_transport(module):
     assert dict(one.cookies) == dict(two.cookies) == {"a": "1", "b": "2"}
     seen[1].pop("Cookie", None)
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"middleware": []}], ids=["stages", "none"])
+async def test_an_answer_that_is_being_read_outlives_its_client(module, options):
+    """As in the libraries: a client that is dropped takes no answer from its reader, and is closed without a word."""
+    async with FaultServer(Answer(interval=0.02), reply="One two three four.") as server:
+        client = rl.wrap(module.AsyncClient(), **options)
+        asked = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+        request = client.build_request("POST", f"{server.base_url}/chat/completions", json=asked)
+        answer = await client.send(request, stream=True)
+        del client
+        gc.collect()
+        await asyncio.sleep(0.01)
+        read = b"".join([piece async for piece in answer.aiter_bytes()])
+        assert read.endswith(b"[DONE]\n\n")
+        del answer
+        gc.collect()
+        for _ in range(500):
+            if not server.open_connections:
+                break
+            await asyncio.sleep(0.01)
+        assert not server.open_connections
+        assert not aiohttp_sender._closings
