@@ -427,3 +427,12 @@ async def test_a_response_can_be_read_in_batches() -> None:
     batches = [await response.receive() for _ in range(4)]
     assert batches == [[UsageEvent(Usage(1)), TextDelta("A")], [TextDelta("b")], [Finish("stop")], []]
     assert (await response.completion()).text == "Ab"
+
+
+async def test_a_single_read_returns_even_without_an_event() -> None:
+    """With `once` what brings nothing that can be handed over ends the read, too, and the next one goes on."""
+    response, _ = await opened(TextDelta("a"), UsageEvent(Usage(1)), TextDelta("b"), Finish("stop"))
+    assert await response.receive() == [TextDelta("a")]
+    assert await response.receive(once=True) == [UsageEvent(Usage(1))]
+    assert await response.receive(once=True) == [TextDelta("b")]
+    response.close()

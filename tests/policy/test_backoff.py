@@ -133,7 +133,7 @@ def test_backoffs_jitters_draw_from_the_given_source() -> None:
 def test_decorrelated_jitter_stays_between_base_and_cap(seed: int) -> None:
     """Each wait lies between the base and the smaller of the cap and three times the last."""
     waits = decorrelated(uniform=random.Random(seed).uniform, base=0.5, max_value=10.0)
-    waits.send(None)
+    assert waits.send(None) == 0.0
     last = 0.5
     for _ in range(30):
         wait = next(waits)
@@ -187,3 +187,14 @@ def test_where_there_is_another_way_a_loading_model_is_not_waited_for() -> None:
     loading = ModelLoadingError("loading model")
     assert [waits.after(loading, now) for now in (0.0, 1.0)] == [1.0, 1.0]
     assert isinstance(waits.after(loading, 2.0), GiveUp)
+
+
+def test_a_server_may_ask_for_as_long_as_anybody_waits() -> None:
+    """`max_server_delay` itself is still waited for."""
+    assert schedule(uniform=smallest).after(ModelRateLimitedError("slow down", retry_after=60.0), 0.0) == 60.0
+
+
+def test_a_schedule_that_begins_with_nothing_is_not_scaled() -> None:
+    """There is no factor that makes a first wait of it."""
+    waits = schedule(RetryPolicy(wait=partial(backoff.constant, interval=[0, 0.2]), jitter=None), initial=5.0)
+    assert [waits.after(BUSY, 0.0) for _ in range(2)] == [0.0, 0.2]

@@ -101,3 +101,11 @@ def test_a_registry_of_none_is_rejected():
     """The bound is at least 1."""
     with pytest.raises(ValueError, match="max_circuits must be 1 or more, not 0"):
         Circuits(make, 0)
+
+
+def test_the_order_is_kept_from_the_second_circuit_on():
+    """Of two, the one used last stays."""
+    circuits = Circuits(make, 2)
+    for key in "abac":
+        circuits.get(key, 0.0)
+    assert list(circuits.snapshot()) == ["a", "c"]

@@ -66,7 +66,9 @@ def test_a_ratio_has_a_bound(lessons) -> None:
     assert lessons.get("m").ratio == lessons.get("n").ratio == LARGEST_RATIO
 
 
-@pytest.mark.parametrize(("tokens", "window"), [(600, 1024), (4096, 4096), (3000, 4096), (4097, 8192)])
+@pytest.mark.parametrize(
+    ("tokens", "window"), [(SMALLEST_CUT, 512), (600, 1024), (4096, 4096), (3000, 4096), (4097, 8192)]
+)
 def test_a_cut_prompt_teaches_the_next_power_of_two(lessons, tokens, window) -> None:
     """Most windows are one; a backend that drops whole messages reports somewhat less than its window."""
     assert lessons.cut("m", tokens) == window
@@ -91,6 +93,15 @@ def test_a_backend_that_took_more_before_has_cut_nothing(lessons) -> None:
     lessons.reported("m", 9000, None)
     assert lessons.cut("m", 600) is None
     assert lessons.get("m").window is None
+
+
+def test_a_report_of_no_more_tokens_than_before_teaches_nothing(lessons) -> None:
+    """Without an estimate only the largest prompt counts."""
+    lessons.reported("m", 9000, None)
+    known = lessons.get("m")
+    for tokens in (9000, 10):
+        lessons.reported("m", tokens, None)
+    assert lessons.get("m") is known
 
 
 def test_a_few_tokens_are_no_window(lessons) -> None:

@@ -14,6 +14,7 @@ from resilient_llm.policy.outcomes import (
     Fall,
     Row,
     Verdict,
+    _row,
     breaker_verdict,
     fallback_for,
     override,
@@ -38,6 +39,12 @@ def make(code: ErrorCode, **options: Any) -> LLMError:
 def test_every_code_has_a_row() -> None:
     """The table is complete."""
     assert set(OUTCOMES) == set(ErrorCode)
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_a_row_is_made_of_the_error_class(code: ErrorCode) -> None:
+    """Whether it is retried and whose fault it is stand there; the fallback's column has its own table."""
+    assert _row(ERROR_TYPES[code]) == OUTCOMES[code]
 
 
 @pytest.mark.parametrize("code", ErrorCode)

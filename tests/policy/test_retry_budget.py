@@ -72,3 +72,26 @@ def test_impossible_options_are_rejected(options) -> None:
     """Wrong types and ranges fail at construction, naming the option."""
     with pytest.raises((ValueError, TypeError), match=next(iter(options))):
         RetryBudget(**options)
+
+
+def test_a_bucket_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that goes is the one that paid longest ago, not the oldest."""
+    monkeypatch.setattr(retry_budget, "MAX_BUCKETS", 2)
+    budget = RetryBudget()
+    for key in "abac":
+        budget.withdraw(key, BUSY)
+    assert budget.spent() == {"a": 28, "c": 14}
+
+
+def test_changes_are_told_and_taken_over() -> None:
+    """What was spent, what was earned; what others say counts, and is not told again."""
+    budget, told = RetryBudget(), []
+    budget.changed = lambda key, amount: told.append((key, amount))
+    budget.withdraw("m", BUSY)
+    budget.deposit("m", 4)
+    budget.deposit("full", 4)
+    assert (told, budget.spent()) == ([("m", 14), ("m", -4)], {"m": 10})
+    budget.told("m", 1)
+    assert (budget.tokens("m"), len(told)) == (499, 2)
+    budget.told("m", 0)
+    assert budget.spent() == {}

@@ -118,3 +118,8 @@ def test_a_call_that_comes_while_the_probe_is_asked_for_waits_the_first_time_ope
     """It gets an error that says so."""
     error = circuit.probing()
     assert (error.retry_after, "a probe is under way" in str(error)) == (10.0, True)
+
+
+def test_a_new_circuit_has_nothing_to_report(circuit) -> None:
+    """No time left, its first time open, no reason."""
+    assert circuit.standing(100.0) == Standing(0.0, 10.0, "")
