@@ -152,7 +152,7 @@ def test_held_back_in_order_and_let_go_at_the_pace() -> None:
     start = found.backend.names.index("0")
     at = found.backend.asked[start:]
     assert found.backend.names[start:] == [str(place) for place in range(40)]
-    assert again <= at[0] <= again + 0.4
+    assert again + 0.01 < at[0] <= again + 0.4  # by chance, for other processes
     assert 3 <= sum(1 for when in at if when < at[0] + 1.0) <= 5
     gaps = [late - early for early, late in itertools.pairwise(at)]
     assert max(gaps) <= 0.4
@@ -173,3 +173,41 @@ def test_who_cannot_be_served_in_time_hears_so_at_once() -> None:
     found = refused(40, extensions={"max_wait": 1.0})
     assert len(found.errors) == 41
     assert max(found.ended.values()) < 16.0
+
+
+def test_a_longer_cool_down_is_heard_by_all_in_the_line() -> None:
+    """Who cannot wait for so long is rejected when it begins, wherever in the line."""
+
+    async def scenario() -> None:
+        clock = FakeClock()
+        limit = rl.RateLimit(clock=clock, rng=random.Random(1))
+        waits = iter([None] * 20 + [1.0, 20.0])
+        asked: list[float] = []
+
+        async def backend(request: Request, _call_next: object = None) -> Response:
+            asked.append(clock.monotonic())
+            if wait := next(waits, None):
+                msg = "slow down"
+                raise rl.ModelRateLimitedError(msg, retry_after=wait)
+            return whole([TextDelta("Hi"), Finish("stop")], ResponseInfo("backend", "m"), request)
+
+        async def call(deadline: float | None = None) -> tuple[str, float]:
+            try:
+                await limit(attrs.evolve(ASK, deadline=deadline), backend)
+            except rl.LLMError as error:
+                return error.code, clock.monotonic()
+            return "", clock.monotonic()
+
+        for _ in range(20):
+            await clock.sleep(0.2)
+            await call()
+        assert (await call())[0] == "MODEL_RATE_LIMITED"
+        ended = await asyncio.gather(call(15.0), call(), *(call(15.0) for _ in range(9)))
+        refused = asked[21]
+        assert 5.0 <= refused <= 5.3
+        assert ended[0] == ("MODEL_RATE_LIMITED", refused)
+        assert set(ended[2:]) == {("LIMIT_EXCEEDED", refused)}
+        assert ended[1][0] == ""
+        assert refused + 20.0 <= ended[1][1] <= refused + 22.1
+
+    run_virtual(scenario())
