@@ -93,18 +93,15 @@ class _Digger:
         for name, item in named:
             if isinstance(item, str | int | float) and not isinstance(item, bool):
                 self._leaf(name, item, level, depth)
-        inner = level + any(
-            name in {"raw", "innererror", "previouserrors", "upstreamerror"} for name, _ in named
-        )
         for name, item in named:
             if name == "failedgeneration":
                 self.codes.append(name)
             elif name == "choices" and isinstance(item, list):
                 self.walk(
-                    [choice.get("error") for choice in item[:8] if isinstance(choice, dict)], inner, depth + 1
+                    [choice.get("error") for choice in item[:8] if isinstance(choice, dict)], level, depth + 1
                 )
             elif isinstance(item, dict | list | tuple) and name not in QUOTES:
-                self.walk(item, inner if name in {"innererror", "raw", "upstreamerror"} else level, depth + 1)
+                self.walk(item, level + (name in {"innererror", "raw", "upstreamerror"}), depth + 1)
 
     def _leaf(self, name: str, item: str | float, level: int, depth: int) -> None:
         if name in CODES:
@@ -119,7 +116,7 @@ class _Digger:
             self.text(item, level + (name == "raw"), depth + 1)
 
     def _code(self, code: str, level: int) -> None:
-        if code.isdecimal() and 300 <= int(code[:9]) <= 599:
+        if code.isdecimal() and 300 <= int(code) <= 599:
             self.statuses.append((-level, len(self.statuses), int(code)))
         # AWS puts a namespace before the name and an address behind it
         self.codes.append(squeeze(code.partition(":http")[0].rpartition("#")[2]))
@@ -127,10 +124,10 @@ class _Digger:
     def text(self, text: str, level: int, depth: int) -> None:
         """Take in a sentence, and the JSON inside it."""
         self.nodes -= 1
-        if self.nodes < 0 or not text.strip():
+        if self.nodes < 0:
             return
         around, value = find(text)
-        if value is not None and depth <= DEPTH:
+        if value is not None:
             self.walk(value, level + 1, depth + 1)
         sentence = _tail().sub("", around[:EXAMINED])
         for match in _class_name().finditer(sentence[:400]):

@@ -13,20 +13,18 @@ from resilient_llm.errors import ErrorCode
 
 
 class Row(NamedTuple):
-    """One kind of failure: either pattern suffices, unless `both` asks for the two.
+    """One kind of failure: either pattern suffices.
 
     Args:
         code: What it means.
         names: A pattern for the class names of the exception, its bases and its causes.
         words: A pattern for the messages.
-        both: Names and words must hold.
         retryable: An answer that differs from the class's own.
     """
 
     code: ErrorCode
     names: str = ""
     words: str = ""
-    both: bool = False
     retryable: bool | None = None
 
 

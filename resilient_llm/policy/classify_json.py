@@ -55,7 +55,7 @@ def find(text: str) -> tuple[str, Any]:
             value = _python(rest[:end]) if end else _MISSING
         if value is _MISSING and '\\"' in rest:  # escaped once more, as in a quoted print
             value = _json(rest[:end].replace('\\"', '"').replace("\\\\", "\\"))
-        if isinstance(value, dict | list) and value:
+        if isinstance(value, dict | list):
             return f"{text[:start]} {rest[end:]}", value
     return text, None
 

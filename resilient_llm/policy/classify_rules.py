@@ -28,10 +28,9 @@ ANY_5XX: Final = frozenset(range(500, 600))
 SERVER: Final = frozenset({200, 424}) | ANY_5XX
 """Statuses that say nothing about the cause: servers send them for their own faults and for the caller's."""
 
-NOT_DENIED: Final = frozenset(range(200, 600)) - {401, 402, 403}
-"""Statuses that are no refusal of the caller."""
+NOT_DENIED: Final = frozenset(range(200, 600)) - {401, 403}
+"""Statuses that are no refusal of the caller; 402 has a rule of its own, before all that ask for these."""
 
-GONE: Final = frozenset({404, 410})
 DENIED: Final = frozenset({401, 403})
 TOO_LATE: Final = frozenset({408, 504, 522, 524})
 
@@ -145,7 +144,7 @@ WORDS: Final = (
         unless="频率|频繁|限流|限速|速率",
         status=frozenset({400, 403, 408, 413, 429, 498}) | SERVER,
     ),
-    Rule(_C.MODEL_NOT_FOUND, words=request.NO_MODEL, unless=request.WRONG_PATH, status=GONE),
+    Rule(_C.MODEL_NOT_FOUND, words=request.NO_MODEL, unless=request.WRONG_PATH, status=frozenset({404})),
     Rule(
         _C.MODEL_AUTH,
         words=f"{account.KEYS}|{account.REGION}",

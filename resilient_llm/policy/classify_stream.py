@@ -80,7 +80,7 @@ def _judge_text(text: str) -> StreamFailure:
     )
     if not text.strip():
         return StreamFailure(message="the stream was empty")
-    if len(text) < 2_000 and text[0] not in "{[":
+    if len(text) < 2_000:
         return StreamFailure(read_text(text))
     return StreamFailure(message="no stream")
 

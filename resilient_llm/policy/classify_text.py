@@ -19,7 +19,7 @@ LENGTH: Final = 300
 _WORDS: Final = 8_000
 _TEXT: Final = 2_000
 _STOPS: Final = " .。…"
-_QUOTES: Final = str.maketrans({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0xA0: " "})
+_QUOTES: Final = str.maketrans({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'})
 
 
 @cache
