@@ -207,7 +207,7 @@ def _status(exc: BaseException, response: Any) -> int | None:
     return None
 
 
-def _headers(exc: BaseException, response: Any) -> dict[str, str]:
+def _headers(exc: BaseException, response: Any) -> dict[str, str] | None:
     metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
     for source in (
         _attribute(exc, "headers"),
@@ -218,7 +218,7 @@ def _headers(exc: BaseException, response: Any) -> dict[str, str]:
         if isinstance(source, Mapping) and source:
             with contextlib.suppress(Exception):
                 return {str(name): str(value) for name, value in source.items()}
-    return {}
+    return None
 
 
 def _body(exc: BaseException, response: Any) -> str | bytes | None:
@@ -237,7 +237,7 @@ def _body(exc: BaseException, response: Any) -> str | bytes | None:
         if isinstance(candidate, str | bytes) and candidate:
             return candidate
         if isinstance(candidate, dict | list) and candidate:
-            return _dump(candidate if "error" in candidate else {"error": candidate})
+            return _dump(candidate)
     return None
 
 

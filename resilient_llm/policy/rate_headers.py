@@ -129,7 +129,7 @@ _LEADING = re.compile(r"\s*(\d{1,15})(?:\.\d{0,9})?\s*(?:[,;]|$)")
 
 def _number(text: str | None) -> float | None:
     """The number at the beginning: some gateways append the windows, as in `100, 100;window=60`."""
-    match = _LEADING.match(text[:200]) if text else None
+    match = _LEADING.match(text) if text else None
     return float(match[1]) if match else None
 
 

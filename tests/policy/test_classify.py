@@ -589,3 +589,88 @@ def test_large_bodies_are_read_in_part() -> None:
     """More fields than anyone reads are left unread."""
     many = {"error": [{"message": f"note {number}"} for number in range(50)] * 20}
     assert classify(status=400, body=json.dumps([many] * 50)).code == C.MODEL_INVALID_REQUEST
+
+
+RATE = json.dumps({"error": {"message": "no", "code": "429"}})
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 500, 501, 502, 503, None])
+def test_generic_statuses_yield_to_one_in_the_body(status: int | None) -> None:
+    """Those that gateways send for anything; others are believed."""
+    limited = classify(status=status, body=RATE).code is C.MODEL_RATE_LIMITED
+    assert limited == (status in {None, 200, 400, 500, 502})
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "code"),
+    [
+        (400, "the value 'rate limit' is refused", C.MODEL_INVALID_REQUEST),
+        (422, "the value 'rate limit' is refused", C.MODEL_INVALID_REQUEST),
+        (423, "the value 'rate limit' is refused", C.MODEL_RATE_LIMITED),
+        (400, "the value rate limit is refused", C.MODEL_RATE_LIMITED),
+        (400, "the value 'jailbreak' is refused", C.MODEL_CONTENT_FILTERED),
+    ],
+)
+def test_complaints_quote_what_they_complain_of(status: int, words: str, code: ErrorCode) -> None:
+    """A name or value quoted in a 400 or 422 is no sign of trouble with the backend, but may be one of a filter."""
+    assert classify(status=status, body=openai(words)).code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "message"),
+    [
+        (200, "unknown parameter: rate limit", C.MODEL_INVALID_REQUEST, "unknown parameter: rate limit"),
+        (None, "unknown parameter: rate limit", C.MODEL_INVALID_REQUEST, "unknown parameter: rate limit"),
+        (200, "rate limit".ljust(999, "."), C.MODEL_RATE_LIMITED, "rate limit"),
+        (200, "rate limit".ljust(1_000, "."), C.MODEL_RESPONSE_INVALID, "no JSON"),
+        (200, '{"id": 1}', C.MODEL_RESPONSE_INVALID, "an answer without content"),
+        (299, "", C.MODEL_RESPONSE_INVALID, "an empty body"),
+        (300, "", C.MODEL_UNAVAILABLE, "HTTP 300"),
+        (None, "hm", C.MODEL_UNAVAILABLE, "hm"),
+        (300, "hm", C.MODEL_RESPONSE_INVALID, "hm"),
+        (200, '{"error": "hm"}', C.MODEL_UNAVAILABLE, "hm"),
+    ],
+)
+def test_answers_and_failures_are_told_apart(
+    status: int | None, body: str, code: ErrorCode, message: str
+) -> None:
+    """An answer from 200 to 299 that holds none is invalid, but for a short sentence that names the trouble."""
+    error = classify(status=status, body=body)
+    assert (error.code, error.message) == (code, message)
+
+
+def test_a_request_of_the_whole_allowance_fits() -> None:
+    """One token more does not, ever."""
+    for asked, retryable in ((10, True), (11, False)):
+        body = openai(f"TPM: Limit 10, Requested {asked}", "tokens", "rate_limit_exceeded")
+        assert classify(status=429, body=body).retryable is retryable
+
+
+def test_headers_are_read_in_part() -> None:
+    """1,000 characters of each; ids keep 128."""
+    for spaces, retryable in ((996, True), (997, False)):
+        headers = {"x-should-retry": " " * spaces + "true", "request-id": "i" * 129}
+        error = classify(status=400, headers=headers)
+        assert (error.retryable, error.request_id) == (retryable, "i" * 128)
+
+
+def test_only_a_failures_headers_ask_for_a_wait() -> None:
+    """A failure is what is outside 200 to 299."""
+    for status, wait in ((299, None), (300, 5.0), (None, 5.0)):
+        assert classify(status=status, headers={"retry-after": "5"}).retry_after == wait
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ([1] * 4 + [{"error": "model overloaded"}], C.MODEL_OVERLOADED),
+        ([1] * 5 + [{"error": "model overloaded"}], C.MODEL_RESPONSE_INVALID),
+        ({"choices": [{}] * 7 + [{"finish_reason": "content_filter"}]}, C.MODEL_CONTENT_FILTERED),
+        ({"choices": [{}] * 8 + [{"finish_reason": "content_filter"}]}, C.MODEL_RESPONSE_INVALID),
+        ({"choices": [{"delta": {"refusal": ""}}]}, C.MODEL_RESPONSE_INVALID),
+        ({"choices": [{"delta": {"refusal": ["no"]}}]}, C.MODEL_RESPONSE_INVALID),
+    ],
+)
+def test_answers_are_searched_up_to_a_bound(value: Any, code: ErrorCode) -> None:
+    """5 items of a list and 8 choices; a refusal is a text."""
+    assert classify(status=200, body=json.dumps(value)).code == code

@@ -407,3 +407,49 @@ def test_an_error_of_ours_that_was_handled_before_is_not_this_ones():
     raised = foreign("APIStatusError", "", status_code=429)
     raised.__context__ = LLMError("another backend's", retryable=False)
     assert classify_exception(raised).status == 429
+
+
+def test_eight_links_of_a_chain_are_followed() -> None:
+    """What lies deeper is not seen."""
+    for links, code in ((7, C.MODEL_RATE_LIMITED), (8, C.MODEL_UNAVAILABLE)):
+        exc = foreign("StatusError", status_code=429)
+        for _ in range(links):
+            exc = caused(RuntimeError("it broke"), exc)
+        assert classify_exception(exc).code == code
+
+
+@pytest.mark.parametrize(
+    ("surface", "status", "body", "code"),
+    [
+        ("stream", 200, 'data: {"stop_reason": "refusal"}', C.MODEL_CONTENT_FILTERED),
+        ("http", 503, "", C.MODEL_OVERLOADED),
+    ],
+)
+def test_our_own_failure_knows_whether_it_was_a_stream(
+    surface: Any, status: int, body: str, code: ErrorCode
+) -> None:
+    """A stream's text is searched for events, a body is not."""
+    exc = BackendFailure(status=status, headers={}, body=body, surface=surface)
+    assert classify_exception(exc).code == code
+
+
+@pytest.mark.parametrize("body", ["", {}, 7, None])
+def test_a_body_that_says_nothing_is_passed_over(body: Any) -> None:
+    """The response's own text is read instead."""
+    text = json.dumps({"error": {"message": "no", "code": "content_filter"}})
+    exc = foreign("StatusError", "no", status_code=400, body=body, response=SimpleNamespace(text=text))
+    assert classify_exception(exc).code == C.MODEL_CONTENT_FILTERED
+
+
+def test_only_a_failures_status_is_one() -> None:
+    """From 400 to 599."""
+    for status, taken in ((399, None), (400, 400), (599, 599), (600, None)):
+        assert classify_exception(foreign("StatusError", status_code=status)).status == taken
+
+
+@pytest.mark.parametrize(("beyond", "code"), [(0, C.MODEL_INVALID_REQUEST), (1, C.MODEL_UNAVAILABLE)])
+def test_messages_are_read_up_to_a_bound(beyond: int, code: ErrorCode) -> None:
+    """8,000 characters of a chain, 4,000 of each exception, and class names in the first 4,000."""
+    assert classify_exception_text("X", "invalid url".rjust(8_000 + beyond)).code == code
+    assert classify_exception_text("X", "LocationParseError".rjust(4_000 + beyond)).code == code
+    assert classify_exception(ValueError("invalid url".rjust(4_000 + beyond))).code == code

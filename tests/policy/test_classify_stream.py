@@ -134,3 +134,32 @@ def test_an_error_event_may_ask_for_a_wait() -> None:
     """The sentence of an error event is read for a wait."""
     body = sse({"error": {"message": "Rate limit reached. Please try again in 2.5s"}})
     assert classify(status=200, body=body, surface="stream").retry_after == 2.5
+
+
+def test_the_last_200_events_are_searched_for_a_reason() -> None:
+    """A finish reason further back was followed by more."""
+    for after, code in ((199, C.MODEL_CONTENT_FILTERED), (200, C.MODEL_RESPONSE_INVALID)):
+        body = sse(chunk("", "content_filter"), *[chunk()] * after)
+        assert classify(status=200, body=body, surface="stream").code == code
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ("the model is overloaded".ljust(1_999, "!"), C.MODEL_OVERLOADED, "the model is overloaded"),
+        ("the model is overloaded".ljust(2_000, "!"), C.MODEL_RESPONSE_INVALID, "no stream"),
+        ("proxy: the model is overloaded", C.MODEL_OVERLOADED, "proxy: the model is overloaded"),
+        ('{"response": "rate limit"}\n{"done": false}\n', C.MODEL_RESPONSE_INVALID, "the stream ended"),
+        ("error: the model is overloaded\n\n", C.MODEL_OVERLOADED, "the model is overloaded"),
+        (
+            sse(chunk(), {"error": {"message": "Overloaded", "detail": ""}, "base_resp": {}}),
+            C.MODEL_OVERLOADED,
+            "Overloaded",
+        ),
+    ],
+)
+def test_sentences_and_fields_of_streams(body: str, code: ErrorCode, message: str) -> None:
+    """A sentence of less than 2,000 characters may be an error, with a colon in it or not; a field `error` is one."""
+    error = classify(status=200, body=body, surface="stream")
+    assert error.code == code
+    assert error.message.startswith(message)

@@ -51,3 +51,11 @@ def test_an_answer_that_the_window_could_not_hold_gets_a_quarter(asked, window, 
 def test_a_converted_budget_is_never_too_large(budget: int, ratio: float) -> None:
     """Our tokens times the ratio stay within the backend's budget."""
     assert in_our_tokens(budget, ratio) * ratio <= budget + 1e-6 * budget
+
+
+def test_an_estimate_that_just_fitted_was_wrong() -> None:
+    """As one that fitted with room: half of the room is used, whatever its size; one token more was too large."""
+    assert told(estimate=1000) == (1000, 2.0)
+    assert told(estimate=1) == (1000, 2000.0)
+    assert told(estimate=800, asked=200) == (1000, 2.0)
+    assert told(estimate=801, asked=200) == (1000, 1.0)

@@ -116,7 +116,13 @@ def test_only_headers_of_limits_are_looked_at() -> None:
     ("text", "seconds"),
     [
         ("12ms", 0.012),
+        ("644ms", 0.644),
         ("1s", 1.0),
+        ("5".zfill(64), 5.0),
+        ("5".zfill(65), 0.0),
+        ("99999999", 99_999_999.0),
+        ("100000000", 1.0),  # no longer a duration: an instant that is over
+        ("100000000000", 1.0),  # no longer seconds: milliseconds, over too
         ("8.64s", 8.64),
         ("6m0s", 360.0),
         ("17.563999999s", 17.563999999),

@@ -27,6 +27,10 @@ MOMENT = 784111777.0
         ("0", 0),
         ("7.66", 7.66),
         ("3 分钟", 180),
+        ("5s".rjust(100), 5),
+        ("5s".rjust(101), None),
+        ("5".zfill(32), 5),
+        ("5".zfill(33), 0),
         ("soon", None),
         ("", None),
         ("inf", None),
@@ -47,6 +51,8 @@ def test_durations(text: str, seconds: float | None) -> None:
         ("Sun, 99 Nov 1994 08:49:37 GMT", None),
         ("Sun, 06 Foo 1994 08:49:37 GMT", None),
         ("tomorrow", None),
+        (DATE[:25].rjust(100), MOMENT),
+        (DATE[:25].rjust(101), None),
     ],
 )
 def test_dates(text: str, moment: float | None) -> None:
@@ -62,6 +68,7 @@ def test_dates(text: str, moment: float | None) -> None:
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after": "0"}, 0),
         ({"retry-after": "20s"}, 20),
+        ({"retry-after": "in 20s"}, None),
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after-ms": "0", "retry-after": "9"}, 9),
@@ -114,6 +121,21 @@ def test_of_two_figures_the_finer_is_taken() -> None:
     """Google rounds in its field what its sentence gives exactly."""
     assert delay_from_text("please retry in 31.234567s.", ["31s"]) == 31.234567
     assert delay_from_text("please retry in 31s.", ["31.5s"]) == 31.5
+    assert delay_from_text("please retry in 31.5s.", ["40s"]) == 31.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "seconds"),
+    [
+        ("31.5s", "31.25", 31.25),
+        ("1500ms", "1.5001", 1.5001),
+        ("1500us", "0.0015001", 0.0015001),
+        ("1500ns", "0.0000015001", 0.0000015001),
+    ],
+)
+def test_small_units_are_as_fine_as_decimals(asked: str, field: str, seconds: float) -> None:
+    """Milliseconds count as three of them, micro- and nanoseconds as six and nine; one more is finer."""
+    assert delay_from_text(f"retry in {asked}", [field]) == seconds
 
 
 @pytest.mark.parametrize(
