@@ -48,7 +48,7 @@ def lowest(session: nox.Session) -> None:
         *project["dependencies"],
         *(name for extra in EXTRAS for name in project["optional-dependencies"][extra]),
     ]
-    pins = Path(session.create_tmp()) / "lowest.txt"
+    pins = Path(session.cache_dir) / "lowest.txt"  # the session's own folder would become that of the tests
     pins.write_text("\n".join(f"{name}=={least}" for name, least in map(_least, needed)))
     session.install("-e", f".[{','.join(EXTRAS)}]", *_groups("test"), "--constraint", str(pins))
     session.run("pytest", *(session.posargs or PARALLEL))
@@ -67,7 +67,7 @@ def _least(requirement: str) -> tuple[str, str]:
 @nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist: their contents, the wheel in an empty environment, and its tests; `-- tests` for all of them."""
-    work = Path(session.create_tmp())
+    work = Path(session.cache_dir).resolve() / "package"
     shutil.rmtree(work / "dist", ignore_errors=True)
     session.install("build")
     session.run("python", "-m", "build", "--outdir", str(work / "dist"))
