@@ -114,3 +114,28 @@ async def test_closing_closes_the_stages_that_hold_something_and_then_the_transp
         await pipeline.aclose()
     assert log == ["outer", "inner", "transport"]
     await rl.Pipeline([], marking("plain", log)).aclose()  # a plain function holds nothing
+
+
+async def test_attempts_are_numbered_in_the_order_they_were_told() -> None:
+    """Whatever number a stage gives them."""
+
+    async def counting(request, call_next):
+        for number in (2, 1, 2):
+            request.tell(rl.Attempt(number, "b", 0.5))
+        return await call_next(request)
+
+    done = await (await rl.Pipeline([counting], ScriptedTransport("hi"))(ASK)).completion()
+    assert [attempt.number for attempt in done.trace] == [1, 2, 3]
+
+
+def test_a_stage_that_watches_is_told_all_stages_and_the_backend() -> None:
+    """When the pipeline is made."""
+    watched = []
+
+    class Watcher(Closable):
+        def watch(self, stages, backend):
+            watched.append((stages, backend))
+
+    stages = (Watcher("watcher", []), rl.Retry())
+    rl.Pipeline(stages, ScriptedTransport("hi", name="b"))
+    assert watched == [(stages, "b")]

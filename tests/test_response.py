@@ -267,7 +267,7 @@ async def test_a_closed_response_has_no_completion() -> None:
     response.close()
     with pytest.raises(ModelResponseInvalidError) as caught:
         await response.completion()
-    assert caught.value.partial.text == "a"
+    assert (caught.value.partial.text, caught.value.backend_fault) == ("a", False)
 
 
 class Bound:
@@ -436,3 +436,60 @@ async def test_a_single_read_returns_even_without_an_event() -> None:
     assert await response.receive(once=True) == [UsageEvent(Usage(1))]
     assert await response.receive(once=True) == [TextDelta("b")]
     response.close()
+
+
+async def test_a_completion_can_be_asked_for_twice() -> None:
+    """It is the same both times; it names the model that answered, and a call without stages was one attempt."""
+    response, _ = await opened(TextDelta("a"), Finish("stop"), request=attrs.evolve(WHOLE, model="asked"))
+    first, again = await response.completion(), await response.completion()
+    assert (first.text, first.model, first.attempts) == ("a", "scripted-model", 1)
+    assert again == first
+
+
+async def test_what_came_with_a_failure_is_in_its_error_alone() -> None:
+    """Nothing is handed over after it, and an error that nobody translated has no cause."""
+    response, _ = await opened(TextDelta("a"), UsageEvent(Usage(1)), ModelUnavailableError("reset"))
+    await anext(response)
+    with pytest.raises(ModelUnavailableError) as caught:
+        await anext(response)
+    assert (caught.value.__cause__, caught.value.partial.usage) == (None, Usage(1))
+    assert [event async for event in response] == []
+
+
+def test_a_limit_ends_with_its_pull() -> None:
+    """What the reader does between two events may take longer."""
+
+    async def scenario() -> None:
+        response, _ = await opened(TextDelta("a"), TextDelta("b"), Finish("stop"))
+        response.limit(Bound(5.0))
+        await anext(response)
+        assert await anext(response) == TextDelta("b")
+        await asyncio.sleep(60)
+        assert await anext(response) == Finish("stop")
+
+    run_virtual(scenario())
+
+
+class Batches:
+    """A body that brings several events at a time."""
+
+    info = ResponseInfo(cached=True)
+
+    def __init__(self, *batches) -> None:
+        self.batches = list(batches)
+
+    async def receive(self):
+        return self.batches.pop(0)
+
+    def close(self) -> None:
+        self.batches.clear()
+
+
+async def test_text_behind_a_count_of_tokens_is_handed_over_at_once() -> None:
+    """A read that begins with what nobody waits for ends all the same when it brings something else."""
+    first, second = ([UsageEvent(Usage(number)), TextDelta(str(number))] for number in (1, 2))
+    async with await commit(Batches(first, second, [Finish("stop")]), STREAM) as response:
+        assert await response.receive() == first
+        assert await response.receive() == second
+        done = await response.completion()
+    assert (done.text, done.attempts, done.cached) == ("12", 0, True)

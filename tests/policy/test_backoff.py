@@ -124,6 +124,7 @@ def test_backoffs_jitters_draw_from_the_given_source() -> None:
     """Seeded draws make backoff's own two jitter functions repeatable; a function of one's own is called."""
     assert jittered(8.0, backoff.full_jitter, smallest) == 0.0
     assert jittered(8.0, backoff.full_jitter, largest) == 8.0
+    assert jittered(8.0, backoff.random_jitter, smallest) == 8.0
     assert jittered(8.0, backoff.random_jitter, largest) == 9.0
     assert jittered(8.0, lambda wait: wait / 2, largest) == 4.0
     assert jittered(8.0, None, largest) == 8.0
@@ -198,3 +199,21 @@ def test_a_schedule_that_begins_with_nothing_is_not_scaled() -> None:
     """There is no factor that makes a first wait of it."""
     waits = schedule(RetryPolicy(wait=partial(backoff.constant, interval=[0, 0.2]), jitter=None), initial=5.0)
     assert [waits.after(BUSY, 0.0) for _ in range(2)] == [0.0, 0.2]
+
+
+def test_a_server_delay_is_spread_by_a_quarter_second_or_a_tenth() -> None:
+    """Whichever is more."""
+    assert [server_delay(delay, largest) for delay in (1.0, 10.0)] == [1.25, 11.0]
+
+
+@pytest.mark.parametrize(("deadline", "patience"), [(None, 105.0), (40.0, 40.0), (400.0, 105.0)])
+def test_a_loading_model_is_waited_for_no_longer_than_the_call_may_take(deadline, patience) -> None:
+    """`patience` is the earlier instant of the two."""
+    assert schedule(RetryPolicy(loading_timeout=100.0), started=5.0, deadline=deadline).patience == patience
+
+
+@pytest.mark.parametrize(("initial", "wait"), [(None, 2.0), (0.1, 0.4)])
+def test_a_schedule_goes_on_after_the_retries_there_were(initial, wait) -> None:
+    """The waits of those are passed over, and scaled by the first of them."""
+    waits = schedule(retries=2, initial=initial)
+    assert [waits.after(BUSY, 0.0) for _ in range(2)] == [pytest.approx(wait), GiveUp()]

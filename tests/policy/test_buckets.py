@@ -139,3 +139,20 @@ def test_a_queue_uses_all_of_the_allowance() -> None:
         limit.take(1, now)
         served += 1
     assert served == pytest.approx(606, abs=1)
+
+
+def test_amounts_are_added_and_taken_off_one_by_one() -> None:
+    """Requests, tokens, those of prompts and those of answers."""
+    assert total((1, 2, 3, 4), (2, 4, 6, 8)) == (3, 6, 9, 12)
+    assert total((1, 2, 3, 4), (2, 4, 6, 8), -1) == (-1, -2, -3, -4)
+
+
+def test_a_bucket_is_full_again_in_time_or_when_all_is_given_back() -> None:
+    """Only then would a new one know as much."""
+    limit = bucket()
+    assert limit.is_full(0.0)
+    limit.take(6, 0.0)
+    assert [limit.is_full(now) for now in (0.0, 5.9, 6.0)] == [False, False, True]
+    limit.take(6, 6.0)
+    limit.give(6, 6.0, 6.0)
+    assert limit.is_full(6.0)

@@ -111,3 +111,13 @@ def test_threads_share_it() -> None:
     kept = [(key, value) for key, value in found if value is not None]
     assert len(entries) == len(kept) == 10
     assert entries.size == sum(len(key) + len(value) + OVERHEAD for key, value in kept)
+
+
+def test_what_fits_exactly_is_kept() -> None:
+    """To the byte, by itself and beside others."""
+    entries = CacheEntries(max_entries=9, max_bytes=2 * (OVERHEAD + 2))
+    for key in "ab":
+        entries.put(key, b"x", 10.0)
+    assert (len(entries), entries.size) == (2, entries.max_bytes)
+    entries.put("c", b"x" * (OVERHEAD + 3), 10.0)
+    assert (len(entries), entries.size, entries.get("c", 0.0) is None) == (1, entries.max_bytes, False)

@@ -376,7 +376,7 @@ def test_a_confirmed_probe_closes_the_circuit_before_its_end():
     bench = Bench()
     probe = bench.half_open()
     probe.confirm()
-    assert bench.state is State.CLOSED
+    assert (bench.state, bench.moves[-1].trigger) == (State.CLOSED, Trigger.PROBE_SUCCEEDED)
     assert not probe.probe
     bench.enter()
     bench.settle(probe, Verdict.SUCCESS)

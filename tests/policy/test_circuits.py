@@ -109,3 +109,10 @@ def test_the_order_is_kept_from_the_second_circuit_on():
     for key in "abac":
         circuits.get(key, 0.0)
     assert list(circuits.snapshot()) == ["a", "c"]
+
+
+def test_each_of_several_keys_finds_its_own_circuit_again():
+    """Whichever is asked for, in whatever order."""
+    circuits = Circuits(make, 8)
+    made = {key: circuits.get(key, 0.0) for key in "abc"}
+    assert all(circuits.get(key, 1.0) is made[key] for key in "bca")

@@ -104,6 +104,20 @@ def test_a_report_of_no_more_tokens_than_before_teaches_nothing(lessons) -> None
     assert lessons.get("m") is known
 
 
+def test_a_window_that_was_just_filled_can_be_the_one_learned(lessons) -> None:
+    """A prompt that had its very size was not cut."""
+    lessons.reported("m", 1024, None)
+    assert lessons.cut("m", 600) == 1024
+
+
+def test_a_lesson_in_use_is_kept(monkeypatch: pytest.MonkeyPatch, lessons) -> None:
+    """The one that goes is the one that was learned longest ago; what is learned is told."""
+    monkeypatch.setattr(module, "MAX_MODELS", 2)
+    for model in "abac":
+        assert lessons.refused(model, 1000, 1.5) is lessons.get(model)
+    assert [lessons.get(model) is NOTHING for model in "abc"] == [False, True, False]
+
+
 def test_a_few_tokens_are_no_window(lessons) -> None:
     """Such a report counts something else."""
     assert lessons.cut("m", SMALLEST_CUT - 1) is None
