@@ -116,16 +116,18 @@ async def test_closing_closes_the_stages_that_hold_something_and_then_the_transp
     await rl.Pipeline([], marking("plain", log)).aclose()  # a plain function holds nothing
 
 
-async def test_attempts_are_numbered_in_the_order_they_were_told() -> None:
-    """Whatever number a stage gives them."""
+@pytest.mark.parametrize("told", [(1,), (1, 2), (1, 1), (2, 1, 2)])
+async def test_attempts_are_numbered_in_the_order_they_were_told(told) -> None:
+    """Whatever number a stage gives them; each stays what it was."""
 
     async def counting(request, call_next):
-        for number in (2, 1, 2):
+        for number in told:
             request.tell(rl.Attempt(number, "b", 0.5))
         return await call_next(request)
 
     done = await (await rl.Pipeline([counting], ScriptedTransport("hi"))(ASK)).completion()
-    assert [attempt.number for attempt in done.trace] == [1, 2, 3]
+    assert [attempt.number for attempt in done.trace] == list(range(1, len(told) + 1))
+    assert {attempt.duration for attempt in done.trace} == {0.5}
 
 
 def test_a_stage_that_watches_is_told_all_stages_and_the_backend() -> None:

@@ -486,9 +486,9 @@ class Batches:
 
 
 async def test_text_behind_a_count_of_tokens_is_handed_over_at_once() -> None:
-    """A read that begins with what nobody waits for ends all the same when it brings something else."""
+    """A read that begins with what nobody waits for ends when it brings something else, but not with nothing."""
     first, second = ([UsageEvent(Usage(number)), TextDelta(str(number))] for number in (1, 2))
-    async with await commit(Batches(first, second, [Finish("stop")]), STREAM) as response:
+    async with await commit(Batches(first, [], second, [], [Finish("stop")]), STREAM) as response:
         assert await response.receive() == first
         assert await response.receive() == second
         done = await response.completion()

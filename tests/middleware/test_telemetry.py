@@ -431,7 +431,8 @@ def varied() -> list[Recorder]:
 
 @pytest.mark.skipif(FIRST_CHUNK not in CONVENTIONS, reason="the conventions that are installed are older")
 @pytest.mark.skipif(
-    "gen_ai.usage.reasoning.output_tokens" not in CONVENTIONS, reason="needs newer conventions to compare with"
+    "gen_ai.usage.reasoning.output_tokens" not in CONVENTIONS,
+    reason="needs newer conventions to compare with",
 )
 def test_names_are_those_of_the_conventions() -> None:
     """Each attribute and metric is one of the conventions' package, or begins with our own name."""

@@ -217,3 +217,10 @@ def test_a_schedule_goes_on_after_the_retries_there_were(initial, wait) -> None:
     """The waits of those are passed over, and scaled by the first of them."""
     waits = schedule(retries=2, initial=initial)
     assert [waits.after(BUSY, 0.0) for _ in range(2)] == [pytest.approx(wait), GiveUp()]
+
+
+def test_what_holds_without_options() -> None:
+    """Decorrelated waits from half a second up to thirty; a loading model is waited for ten minutes."""
+    waits = decorrelated(uniform=largest)
+    assert [next(waits) for _ in range(6)] == [0.0, 1.5, 4.5, 13.5, 30.0, 30.0]
+    assert schedule(started=5.0).patience == 605.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resilient_llm.policy.batches import BatchLimits, batches
+from resilient_llm.policy.batches import CAUTIOUS, BatchLimits, batches
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,8 @@ from resilient_llm.policy.batches import BatchLimits, batches
 def test_a_batch_ends_where_the_next_text_would_be_too_much(sizes, limits, places) -> None:
     """Of texts or of tokens, rounded up for each text; what is just enough still goes in."""
     assert list(batches(["x" * size for size in sizes], limits)) == places
+
+
+def test_a_backend_that_tells_no_limits_gets_32_texts_at_a_time() -> None:
+    """However long they are."""
+    assert list(batches(["x" * 9999] * 40, CAUTIOUS)) == [(0, 32), (32, 40)]

@@ -156,3 +156,14 @@ def test_a_bucket_is_full_again_in_time_or_when_all_is_given_back() -> None:
     limit.take(6, 6.0)
     limit.give(6, 6.0, 6.0)
     assert limit.is_full(6.0)
+
+
+def test_limits_count_four_things() -> None:
+    """In the order of the amounts, which begin with nothing; a call is one request."""
+    assert [Count(place).words for place in range(4)] == [
+        "requests",
+        "tokens",
+        "tokens of prompts",
+        "tokens of answers",
+    ]
+    assert (NOTHING, one_call(), one_call(3, 4)) == ((0, 0, 0, 0), (1, 0, 0, 0), (1, 7, 3, 4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resilient_llm.policy import fleet_book
-from resilient_llm.policy.fleet import News
+from resilient_llm.policy.fleet import News, Portions, Wanted
 from resilient_llm.policy.fleet_book import KEPT, FleetBook, Record
 
 NOW = 10.0
@@ -17,9 +17,11 @@ def book() -> FleetBook:
 
 
 def test_a_record_starts_with_nothing() -> None:
-    """No word, no change, and news without a number are older than any other."""
+    """No word, no change; what is said without figures says nothing of them."""
     assert Record() == Record("none", 0.0, 0, 0.0, "", 0.0, 0.0)
     assert News("f", "open") == News("f", "open", 0.0, 0, 0.0, "")
+    assert Wanted("l", 9.0, 0.5, 1.0) == Wanted("l", 9.0, 0.5, 1.0, 0.0, ())
+    assert Portions() == Portions((), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_what_is_spent_stays_between_nothing_and_the_capacity(book) -> None:
     """And is kept for ten minutes after the last change."""
     steps = [(14, 14), (5, 19), (5, 20), (-6, 14), (-15, 0)]
     for number, (amount, spent) in enumerate(steps):
-        record = Record("spent", 0.0, 10_000 + number, spent, dies=NOW + KEPT)
+        record = Record("spent", 0.0, 10_000 + number, spent, dies=NOW + 600)
         assert book.spend("f", amount, 20, NOW) == (True, record)
         assert book.find("f", NOW) == record
 

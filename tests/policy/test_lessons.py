@@ -20,7 +20,7 @@ def lessons() -> Lessons:
 def test_nothing_is_known_at_first(lessons) -> None:
     """No window, and our tokens are taken for the backend's."""
     assert lessons.get("m") is NOTHING
-    assert (NOTHING.window, NOTHING.ratio) == (None, 1.0)
+    assert (NOTHING.window, NOTHING.ratio, NOTHING.largest) == (None, 1.0, 0)
 
 
 def test_the_newest_window_counts_and_the_largest_ratio_with_it(lessons) -> None:
@@ -63,7 +63,7 @@ def test_a_ratio_has_a_bound(lessons) -> None:
     """A gateway that adds a long prompt of its own does not close the window."""
     lessons.reported("m", 10**6, TELLING)
     lessons.refused("n", 1000, 50.0)
-    assert lessons.get("m").ratio == lessons.get("n").ratio == LARGEST_RATIO
+    assert lessons.get("m").ratio == lessons.get("n").ratio == 8.0
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,10 @@ def test_the_totals_are_those_of_the_last_buckets(steps: list[tuple[int, bool]],
         seen.append((now // width, failed))
         recent = [failure for tick, failure in seen if tick > now // width - buckets]
         assert window.totals(now) == Totals(recent.count(False), recent.count(True))
+
+
+def test_a_window_has_twelve_buckets() -> None:
+    """Unless it is told otherwise: of two minutes, each is ten seconds long."""
+    window = Window(120)
+    window.add(9.9, failed=True)
+    assert [window.totals(now).failures for now in (119.9, 120.0)] == [1, 0]
