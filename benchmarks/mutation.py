@@ -198,7 +198,7 @@ def clean_seconds(files: Sequence[str]) -> float:
 
 
 def hunt_inside(chosen: Sequence[Mutant], tests: Sequence[str]) -> dict[Mutant, bool]:
-    """Which mistakes in functions were noticed."""
+    """Which mistakes in functions were noticed; without those that no test reaches."""
     if not chosen:
         return {}
     import pytest
@@ -215,8 +215,8 @@ def hunt_inside(chosen: Sequence[Mutant], tests: Sequence[str]) -> dict[Mutant, 
         os.waitpid(pid, 0)
         if not out.exists():
             raise SystemExit("the tests could not be run")
-        noticed = set(json.loads(out.read_text()))
-    return {mutant: place in noticed for place, mutant in enumerate(chosen)}
+        noticed = json.loads(out.read_text())
+    return {chosen[int(place)]: seen for place, seen in noticed.items()}
 
 
 def hunt(chosen: Sequence[Mutant]) -> dict[Mutant, bool]:
@@ -344,7 +344,8 @@ def main() -> int:
     tests = SUITE
     if options.only:
         tests = sorted({file for mutant in inside for file in tests_of(mutant.module)})
-    results = hunt_inside(inside, tests) | hunt([mutant for mutant in chosen if not mutant.runs])
+    results = hunt_inside(inside, tests)
+    results |= hunt([mutant for mutant in chosen if mutant not in results])
     share, alive = report(results)
     print(f"{share:.1%} killed (goal {GOAL:.0%})")
     if options.json:

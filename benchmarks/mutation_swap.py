@@ -49,7 +49,8 @@ class Hunter:
     Args:
         chosen: The mistakes; all inside functions.
         package: The package's folder.
-        out: Where the results go: the places in `chosen` of those that were noticed, as JSON.
+        out: Where the results go, as JSON: for each place in `chosen` whether the mistake was noticed. Those that no
+            test reaches are left out: they are in functions that run at import, or in none that runs.
     """
 
     chosen: Sequence[Mutant]
@@ -67,10 +68,7 @@ class Hunter:
         gc.collect()
         functions = _functions({str(self.package / module) for module in modules})
         gc.freeze()  # a collection in a fork would copy every page
-        noticed = []
-        for place, seen in _race(self._attempts(items, known, functions)):
-            if seen:
-                noticed.append(place)
+        noticed = dict(_race(self._attempts(items, known, functions)))
         progress("")
         self.out.write_text(json.dumps(noticed))
         return True
@@ -83,6 +81,8 @@ class Hunter:
             reach = known.reaching.get(str(path), {})
             lines = set(statement_lines(mutant, path.read_text()))
             near = {test for line in lines for test in reach.get(line, ())}
+            if not near:
+                continue
             own = "test_" + path.stem
 
             def order(test: int, near: set[int] = near, own: str = own) -> tuple[bool, bool, float]:

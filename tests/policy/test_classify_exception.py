@@ -409,6 +409,13 @@ def test_an_error_of_ours_that_was_handled_before_is_not_this_ones():
     assert classify_exception(raised).status == 429
 
 
+def test_what_has_no_status_is_judged_by_what_was_handled() -> None:
+    """An error of ours, too."""
+    raised = RuntimeError("it broke")
+    raised.__context__ = LLMError("the circuit is open", retryable=False)
+    assert classify_exception(raised) is raised.__context__
+
+
 def test_eight_links_of_a_chain_are_followed() -> None:
     """What lies deeper is not seen."""
     for links, code in ((7, C.MODEL_RATE_LIMITED), (8, C.MODEL_UNAVAILABLE)):

@@ -71,6 +71,7 @@ FOREIGN = [
     of_module("openaikit.errors"),
     of_module("app.errors", "APIError"),
     of_module("app.errors", "APIError", request=None),
+    of_module("app.errors", "OtherError", request=None, body=None, message=""),
 ]
 
 

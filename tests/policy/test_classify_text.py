@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resilient_llm.policy.classify_body import Reading
-from resilient_llm.policy.classify_text import said, shorten, words_of
+from resilient_llm.policy.classify_text import said, shorten, told_once, words_of
 
 
 def test_rules_see_plain_quotes_and_single_spaces() -> None:
@@ -29,3 +29,10 @@ def test_a_sentence_says_more_than_a_word() -> None:
     assert said(Reading("json", ("inner", "a sentence", "another one"))) == "a sentence"
     assert said(Reading("json", ("inner", "outer"))) == "inner"
     assert said(Reading("json")) == ""
+
+
+def test_what_a_chain_repeats_is_said_once() -> None:
+    """Also when something new follows; the longer of two sentences stays."""
+    assert told_once(["It broke.", "it broke", "no disk", "[Errno 28] no disk left"]) == (
+        "It broke: [Errno 28] no disk left"
+    )

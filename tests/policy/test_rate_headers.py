@@ -190,3 +190,19 @@ def test_any_text_gives_limits_or_none(headers: dict[str, str], now: float | Non
         assert 0 <= limit.remaining <= limit.limit
         assert 0 < limit.limit < 1e16
         assert 0 <= limit.reset < math.inf
+
+
+def test_who_gives_back_little_by_little() -> None:
+    """OpenAI and Anthropic; where a header names its window, and at gateways, all comes back at the reset."""
+    headers = {name: "5" for row in rate_headers._ROWS for name in row[:3]}
+    del headers["anthropic-ratelimit-input-tokens-remaining"]  # or the sum beside it would be left out
+    steady = {limit.name for limit in read_limits(headers, None) if limit.steady}
+    assert steady == {
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-remaining-project-requests",
+        "x-ratelimit-remaining-project-tokens",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-tokens-remaining",
+    }
