@@ -41,7 +41,7 @@ TESTS = {
     "policy/classify": "tests/policy/test_classify*.py tests/policy/test_retry_after.py",
     "policy/retry_after": "tests/policy/test_retry_after.py tests/policy/test_classify*.py",
     "policy/context_size": "tests/policy/test_context_size.py tests/policy/test_classify*.py",
-    "policy/circuit": "tests/policy/test_circuit*.py tests/middleware/test_circuit_breaker.py",
+    "policy/circuit": "tests/policy/test_*circuit*.py tests/middleware/test_circuit_breaker.py",
     "policy/window": "tests/policy/test_window.py tests/policy/test_circuit*.py",
     "policy/aiobreaker": "tests/policy/test_aiobreaker_terms.py tests/middleware/test_circuit_breaker.py",
     "policy/backoff": "tests/policy/test_backoff.py tests/middleware/test_retry.py",
