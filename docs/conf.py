@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent / "_site"))
 
 from diagrams import DIAGRAMS
-from tables import TABLES, plain_markup
+from made_tables import TABLES, plain_markup
 
 from resilient_llm import __version__
 

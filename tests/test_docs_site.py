@@ -22,7 +22,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 @pytest.fixture
 def generated(monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.syspath_prepend(str(DOCS / "_site"))
-    tables, diagrams = (importlib.import_module(name) for name in ("tables", "diagrams"))
+    tables, diagrams = (importlib.import_module(name) for name in ("made_tables", "diagrams"))
     return {**tables.TABLES, **diagrams.DIAGRAMS}
 
 

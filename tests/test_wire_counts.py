@@ -69,7 +69,7 @@ attempt, `late` is a hang that is ended by the deadline.
 
 
 Call: TypeAlias = "Callable[[bool], Awaitable[object]]"
-HANGS, LATE = 0.75, 3.0
+HANGS, LATE = 1.5, 5.0
 TIMED = ("429", "hangs", "late")
 
 

@@ -10,7 +10,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from tables import first_sentence
+from made_tables import first_sentence
 
 import resilient_llm as rl
 from resilient_llm.policy.circuit_states import TRANSITIONS, State, Trigger

@@ -64,6 +64,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def _ran(self, _: object) -> None:
         self.threads -= 1
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's
+        """Wait for the threads; that takes real time."""
+        self.threads += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self.threads -= 1
+
     def skip(self, seconds: float) -> None:
         """Let time pass at once."""
         self._virtual += seconds

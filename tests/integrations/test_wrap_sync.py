@@ -370,8 +370,11 @@ def ask(**options):
 )
 def test_a_program_may_end_without_closing(rest):
     """It neither hangs nor prints anything."""
+    clean = (0, "", "")
     with serving(Answer(interval=0.01)) as server:
-        assert run(BEGIN + rest, server) == (0, "", "")
+        if run(BEGIN.replace("rl.wrap", "") + rest, server) != clean:
+            pytest.skip("the bare client does not end so either: with Python 3.13.0 it crashes in a stream")
+        assert run(BEGIN + rest, server) == clean
 
 
 FORK = """

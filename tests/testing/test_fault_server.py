@@ -384,6 +384,17 @@ async def test_the_stack_meets_it_like_any_backend():
     assert [seen.fault for seen in server.requests] == ["429", "reset", "overflow", "answer"]
 
 
+async def test_a_connection_that_is_not_to_be_kept_is_said_to_be_closed(session):
+    """Whole, streamed or refused: the client does not write its next request to a socket that is being closed."""
+    async with FaultServer([Answer(), Answer(), Status.failed()]) as server:
+        for stream in (False, True, False):
+            url = f"{server.base_url}/chat/completions"
+            body = {"messages": MESSAGES, "stream": stream}
+            async with session.post(url, json=body, headers={"connection": "close"}) as response:
+                await response.read()
+            assert response.headers["connection"] == "close"
+
+
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_server_that_leaves_closes_what_has_just_come(turns):
     """However far a connection has come when the server leaves: it is closed, not left to the garbage collector."""

@@ -136,6 +136,8 @@ class Exchange:
     async def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Send a head."""
         fields = {self.dialect.id_header: f"req-{self.request.number}", **headers}
+        if self.request.headers.get("connection", "").lower() == "close":
+            fields["connection"] = "close"
         self.request.status = status
         await self.send(self.head_lines(status, fields.items()) + b"\r\n")
 
