@@ -4,8 +4,8 @@ The rules of this file:
 
 - It begins with as many calls a second as were answered just before the refusal. Of a backend that answered hardly
   any, nothing is known, and nobody is held back by this.
-- A refusal of a call that went at the pace halves it. Each answer makes it faster by the same amount, so that it grows
-  by a fifth in a second, whatever it is.
+- A refusal of a call that went at the pace halves it, though not below half of what was borne at first: the rest is
+  what cool-downs are for. With the answers it grows, by a sixth in the time that an answer takes.
 - Answers that take far longer than at first mean that calls pile up there. The pace falls below what is answered.
 - Calls that were sent before it last fell change nothing.
 - It ends when for a while nobody had to wait for it.
@@ -40,8 +40,14 @@ SHORTEST: Final = 1.0
 SLOWEST: Final = 0.1
 """Calls a second."""
 
-GROWTH: Final = 0.2
-"""By how many calls a second each answer raises the pace."""
+GROWTH: Final = 0.16
+"""By what share the pace grows in the time that an answer takes."""
+
+QUICKEST: Final = 0.05
+"""Seconds; it grows no faster than if answers took so long."""
+
+LEAST: Final = 0.5
+"""The share of what was borne below which refusals alone do not bring the pace: less is for cool-downs to see to."""
 
 EASE: Final = 0.8
 """The share of what is answered that is sent to a backend where calls pile up."""
@@ -99,13 +105,20 @@ class AnswerRates:
 
 @attrs.define(eq=False)
 class Growing(Bucket):
-    """Its waits are those of a rate that grows with each call: the soonest that anybody's turn may come."""
+    """Its waits are those of a rate that grows with each call: the soonest that anybody's turn may come.
+
+    Args:
+        growth: By how many calls a second each answer raises the rate.
+    """
+
+    growth: float = GROWTH
 
     @classmethod
-    def of(cls, rate: float, at: float) -> Growing:
+    def of(cls, rate: float, at: float, growth: float = GROWTH) -> Growing:
         """One call is in it at the instant `at`, when it begins to fill."""
         rate = max(SLOWEST, rate)
-        return cls("the pace after a rate limit", Count.REQUESTS, _capacity(rate), rate, 1.0, at)
+        name = "the pace after a rate limit"
+        return cls(name, Count.REQUESTS, _capacity(rate), rate, 1.0, at, growth=growth)
 
     def change(self, rate: float, now: float) -> None:
         """From now on it fills at this rate."""
@@ -113,7 +126,7 @@ class Growing(Bucket):
         self.rate, self.capacity = rate, _capacity(rate)
 
     def _comes(self, missing: float, _now: float) -> float:
-        return math.log1p(GROWTH * missing / self.rate) / GROWTH
+        return math.log1p(self.growth * missing / self.rate) / self.growth
 
 
 def _capacity(rate: float) -> float:
@@ -121,22 +134,26 @@ def _capacity(rate: float) -> float:
 
 
 class Delay:
-    """How long answers take, and whether that is far longer than it was."""
+    """How long answers take, and whether that is far longer than it was.
 
-    __slots__ = ("_least", "_number", "_typical")
+    Attributes:
+        typical: The mean of late, in seconds.
+    """
+
+    __slots__ = ("_least", "_number", "typical")
 
     def __init__(self) -> None:
         self._least = math.inf
-        self._number, self._typical = 0, 0.0
+        self._number, self.typical = 0, 0.0
 
     def late(self, seconds: float) -> bool:
         """One took so long: do they all take far too long? If so, a new mean is begun."""
         self._number += 1
-        self._typical += (seconds - self._typical) / min(self._number, SMOOTH)
+        self.typical += (seconds - self.typical) / min(self._number, SMOOTH)
         if self._number < FEW:
             return False
-        self._least = min(self._least, self._typical)
-        if self._typical <= LATE * max(self._least, MOMENT):
+        self._least = min(self._least, self.typical)
+        if self.typical <= LATE * max(self._least, MOMENT):
             return False
         self._number = 0
         return True
@@ -149,11 +166,12 @@ class Release:
         bucket: What gives the calls their pace; None: nothing does.
     """
 
-    __slots__ = ("_delay", "_fell", "_until", "bucket")
+    __slots__ = ("_borne", "_delay", "_fell", "_until", "bucket")
 
     def __init__(self) -> None:
         self.bucket: Growing | None = None
         self._delay = Delay()
+        self._borne = 0.0
         self._fell = self._until = -math.inf
 
     def lasts(self, now: float) -> bool:
@@ -177,12 +195,14 @@ class Release:
             again: When the cool-down ends.
         """
         if not self.lasts(now):
-            self._fell, self._delay = now, Delay()
+            self._fell, self._delay, self._borne = now, Delay(), seen
             self.bucket = Growing.of(seen, again) if seen else None
         elif sent >= self._fell:
             self._fell = now
+            self._borne = self._borne or seen
             rate = seen if self.bucket is None else self.bucket.rate
-            self.bucket = Growing.of(rate / 2, again) if rate else None
+            rate = min(rate, max(rate / 2, LEAST * self._borne))
+            self.bucket = Growing.of(rate, again, self._growth()) if rate else None
         self.awaited(again)
 
     def answered(self, sent: float, seen: float, now: float) -> None:
@@ -194,4 +214,9 @@ class Release:
             self._fell = now
             self.bucket.change(max(SLOWEST, min(rate, EASE * seen) if seen else rate / 2), now)
         else:
-            self.bucket.change(rate + GROWTH, now)
+            self.bucket.growth = self._growth()
+            self.bucket.change(rate + self.bucket.growth, now)
+
+    def _growth(self) -> float:
+        """By how many calls a second each answer raises the pace: by such a share in the time of an answer."""
+        return GROWTH / max(QUICKEST, self._delay.typical) if self._delay.typical else GROWTH

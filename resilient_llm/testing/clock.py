@@ -64,7 +64,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def _ran(self, _: object) -> None:
         self.threads -= 1
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncio's own
         """Wait for the threads; that takes real time."""
         self.threads += 1
         try:

@@ -57,7 +57,10 @@ class HFEngine:
     def _load(self, path: str) -> tuple[Any, Any]:
         tokenizer = self._transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
         model = self._transformers.AutoModelForCausalLM.from_pretrained(
-            path, local_files_only=True, dtype="auto"
+            path,
+            local_files_only=True,
+            use_safetensors=True,  # the other format is pickle, which runs what is written in it
+            dtype="auto",
         )
         return tokenizer, model.to("cuda" if self._torch.cuda.is_available() else "cpu").eval()
 
