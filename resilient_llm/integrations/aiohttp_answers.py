@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from resilient_llm.errors import LLMError
 
+from .aiohttp_reading import next_read
 from .refusals import TIMEOUTS, Refusal, signed
 
 if TYPE_CHECKING:
@@ -43,14 +44,8 @@ class SessionReceived:
         self._content = head.content
 
     async def read(self) -> bytes:
-        """The next read; what had come before the connection broke, before the error that broke it."""
-        try:
-            return await self._content.readany()
-        except aiohttp.ClientError:
-            left = self._content._read_nowait(-1)  # noqa: SLF001 - the public one raises the error again
-            if left:
-                return left
-            raise
+        """The next read; see `next_read`."""
+        return await next_read(self._content)
 
     def close(self, *, complete: bool) -> asyncio.Task[None] | None:
         """Drop it at once; a complete one gives its connection back at the end of the body."""

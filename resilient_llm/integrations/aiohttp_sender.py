@@ -19,6 +19,8 @@ from yarl import URL
 
 from resilient_llm.transports.sessions import Sessions
 
+from .aiohttp_reading import next_read
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Mapping
@@ -83,14 +85,8 @@ class AiohttpReceived:
         pool.streams.add(response)
 
     async def read(self) -> bytes:
-        """The next read; what had come before the connection broke, before the error that broke it."""
-        try:
-            return await self._content.readany()
-        except aiohttp.ClientError:
-            left = self._content._read_nowait(-1)  # noqa: SLF001 - the public one raises the error again
-            if left:
-                return left
-            raise
+        """The next read; see `next_read`."""
+        return await next_read(self._content)
 
     def close(self, *, complete: bool) -> asyncio.Task[None] | None:
         """At once: for reuse if the answer is complete, else dropped."""
