@@ -15,6 +15,7 @@ from .guarded import Guard, guarded_async, guarded_async_items, guarded_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from resilient_llm.pipeline import Middleware
     from resilient_llm.request import Observer
@@ -100,26 +101,36 @@ def resilient(
     """
     _check_options(middleware, options)
 
-    def decorate(function: Any) -> Any:
-        if isinstance(function, staticmethod | classmethod):
-            return type(function)(decorate(function.__func__))
-        if not callable(function) or isinstance(function, type):
-            msg = f"resilient decorates functions and other callables, not {function!r}"
-            raise TypeError(msg)
-        called = name or str(getattr(function, "__name__", type(function).__name__))
-        if hasattr(function, MARK):
-            warnings.warn(f"{called} is resilient already; it is returned as it is", stacklevel=2)
-            return function
-        guarded = _kind(function)
-        if guarded in BLOCKING and (limits := options.keys() & LIMITS):
-            msg = f"{min(limits)} cannot interrupt {called}, which is not async: give its client a time limit"
-            raise TypeError(msg)
+    def guard(kind: Any, function: Any, called: str) -> Any:
         stack = _standard(called, options) if middleware is None else middleware
-        decorated = guarded(Guard(function, stack, name=called, model=model, observers=tuple(observers)))
-        setattr(decorated, MARK, True)
-        return decorated
+        return kind(Guard(function, stack, name=called, model=model, observers=tuple(observers)))
+
+    def decorate(function: Any) -> Any:
+        return _decorated(function, name, options.keys() & LIMITS, guard)
 
     return decorate if function is None else decorate(function)
+
+
+def _decorated(
+    function: Any, name: str | None, limits: AbstractSet[str], guard: Callable[[Any, Any, str], Any]
+) -> Any:
+    """The function with its guard, of the kind that it needs; what cannot be decorated is refused."""
+    if isinstance(function, staticmethod | classmethod):
+        return type(function)(_decorated(function.__func__, name, limits, guard))
+    if not callable(function) or isinstance(function, type):
+        msg = f"resilient decorates functions and other callables, not {function!r}"
+        raise TypeError(msg)
+    called = name or str(getattr(function, "__name__", type(function).__name__))
+    if hasattr(function, MARK):
+        warnings.warn(f"{called} is resilient already; it is returned as it is", stacklevel=3)
+        return function
+    kind = _kind(function)
+    if kind in BLOCKING and limits:
+        msg = f"{min(limits)} cannot interrupt {called}, which is not async: give its client a time limit"
+        raise TypeError(msg)
+    decorated = guard(kind, function, called)
+    setattr(decorated, MARK, True)
+    return decorated
 
 
 def _standard(name: str, options: StackOptions) -> Sequence[Middleware]:
