@@ -17,7 +17,17 @@ from resilient_llm.errors import ModelResponseInvalidError
 from resilient_llm.events import Event, ReasoningDelta, TextDelta, ToolCallDelta
 
 from .anthropic_response import decode_chat, finish_word
-from .anthropic_shapes import SAID, Answer, Block, Delta, StreamEvent, Tokens, read_event, stop_word
+from .anthropic_shapes import (
+    NO_CITATIONS,
+    SAID,
+    Answer,
+    Block,
+    Delta,
+    StreamEvent,
+    Tokens,
+    read_event,
+    stop_word,
+)
 from .messages import ANTHROPIC_CONTENT
 from .payload import load_object, loads, object_of, says_error, stream_failure
 from .sse import MAX_EVENT_BYTES
@@ -160,7 +170,7 @@ class ChatStreamDecoder(EventStreamDecoder[StreamEvent]):
             if delta.text:
                 block.pieces.append(delta.text)
                 events.append(TextDelta(delta.text))
-            if citation := bytes(delta.citation):
+            if (citation := bytes(delta.citation)) not in NO_CITATIONS:
                 block.citations.append(loads(citation))
         elif kind == "thinking":
             if delta.thinking:

@@ -151,6 +151,13 @@ def test_citations_alone_are_kept():
     assert decoder.extra == {"anthropic_content": kept}
 
 
+def test_no_citation_is_none():
+    """A gateway writes null where there is no citation: the text is no more than a text."""
+    plain = block(0, "text", {"type": "text_delta", "text": "Grass.", "citation": None}, text="")
+    _, decoder = decode(sse(start(), *plain, *ending()))
+    assert decoder.extra == {}
+
+
 def test_a_cut_call_is_not_kept():
     """A call cut by the answer's length is no call, neither handed over nor sent back; the thought before it is."""
     for cut in (tool_block(1, "a", "f", '{"x', stop=False), tool_block(1, "a", "f", stop=False)):
