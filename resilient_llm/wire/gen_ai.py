@@ -6,10 +6,13 @@ https://opentelemetry.io/docs/specs/semconv/gen-ai/ (attributes of spans and met
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from .payload import object_of, objects_of
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from resilient_llm.models import Completion, Message, Request, Usage
 
@@ -117,15 +120,15 @@ def _json(value: object) -> str:
 
 def _parts(message: Message) -> list[dict[str, object]]:
     content = message.get("content")
+    if isinstance(content, list | tuple):
+        content = [_part(part) for part in content if isinstance(part, Mapping)]
     if message.get("role") in {"tool", "function"}:
         return [{"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content}]
-    parts: list[dict[str, object]] = []
+    parts = content if isinstance(content, list) else []
     if isinstance(content, str):
         parts.append({"type": "text", "content": content})
-    elif isinstance(content, list | tuple):
-        parts += [_part(part) for part in content if hasattr(part, "get")]
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
+    for call in objects_of(message.get("tool_calls")):
+        function = object_of(call.get("function"))
         parts.append(_call(call.get("id"), function.get("name"), function.get("arguments")))
     return parts
 
@@ -135,8 +138,8 @@ def _part(part: Mapping[str, Any]) -> dict[str, object]:
     if kind == "text":
         return {"type": "text", "content": part.get("text")}
     if kind == "image_url":
-        image: Any = part.get("image_url")
-        url = str(image.get("url") if hasattr(image, "get") else image)
+        image = part.get("image_url")
+        url = str(image.get("url") if isinstance(image, Mapping) else image)
         if url.startswith("data:"):
             return {"type": "blob", "modality": "image", "mime_type": url[5:].partition(";")[0]}
         return {"type": "uri", "modality": "image", "uri": url}

@@ -56,6 +56,30 @@ def test_usage_that_was_not_told_is_left_out() -> None:
         ),
         (
             {
+                "role": "tool",
+                "tool_call_id": "c",
+                "content": [
+                    {"type": "text", "text": "A map"},
+                    {"type": "image", "source": {"type": "base64", "data": "AAAA"}},
+                ],
+            },
+            [
+                {
+                    "type": "tool_call_response",
+                    "id": "c",
+                    "response": [{"type": "text", "content": "A map"}, {"type": "image"}],
+                }
+            ],
+        ),
+        (
+            {"role": "assistant", "content": "Hm.", "tool_calls": [object(), {"id": "c", "function": None}]},
+            [
+                {"type": "text", "content": "Hm."},
+                {"type": "tool_call", "id": "c", "name": None, "arguments": None},
+            ],
+        ),
+        (
+            {
                 "role": "assistant",
                 "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}],
             },
