@@ -159,10 +159,10 @@ class AnthropicTransport(BackendTransport):
         return encode_chat(request, self._version)
 
     def _decode_chat(self, request: Request, body: bytes) -> ChatAnswer:
-        return decode_chat(body, legacy=is_legacy(request.params))
+        return decode_chat(body, legacy=is_legacy(request))
 
     def _stream_decoder(self, request: Request, info: ResponseInfo) -> ChatStreamDecoder:
-        decoder = ChatStreamDecoder(legacy=is_legacy(request.params))
+        decoder = ChatStreamDecoder(legacy=is_legacy(request))
         info.extra = decoder.extra
         return decoder
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.errors import ModelInvalidRequestError
+from resilient_llm.wire.messages import ANTHROPIC_CONTENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +92,7 @@ def plain_prompt(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def _plain(message: Message) -> dict[str, Any]:
     role = message.get("role", "user")
-    plain = {key: value for key, value in message.items() if key != "anthropic_content"}
+    plain = {key: value for key, value in message.items() if key != ANTHROPIC_CONTENT}
     return plain | {"role": ROLES.get(role, role), "content": _text(message.get("content"))}
 
 

@@ -16,6 +16,7 @@ from .anthropic_content import Block, encode_content
 from .anthropic_messages import encode_messages
 from .anthropic_names import VERSION, takes_both, takes_effort, takes_sampling, thinks
 from .anthropic_tools import encode_choice, encode_tools, forces
+from .openai_functions import is_legacy
 from .openai_request import check_chat, encode_body
 from .payload import object_of
 
@@ -58,11 +59,6 @@ COUNTED: Final = frozenset(
 """What the API wants to know to count tokens."""
 
 
-def is_legacy(params: Mapping[str, Any]) -> bool:
-    """Does the caller know functions but no tools? Then a call must come back as a `function_call`."""
-    return bool(params.get("functions")) and not params.get("tools")
-
-
 def chat_body(request: Request, version: str = VERSION) -> dict[str, Any]:
     """The body of a chat request, before it is encoded. The extension `body` is merged last, as it is.
 
@@ -84,7 +80,7 @@ def chat_body(request: Request, version: str = VERSION) -> dict[str, Any]:
         blocks = [*encode_content(given.get("system")), *blocks]
         if system := _system(blocks, given.get("response_format")):
             body["system"] = system
-        _tools(body, given)
+        _tools(body, request)
     except ValueError as error:
         msg = f"the request {error}"
         raise ModelInvalidRequestError(msg) from error
@@ -129,7 +125,8 @@ def _system(blocks: list[Block], form: object) -> str | list[Block]:
     return blocks
 
 
-def _tools(body: dict[str, Any], given: Mapping[str, Any]) -> None:
+def _tools(body: dict[str, Any], request: Request) -> None:
+    given = request.params
     tools = encode_tools(given.get("tools"), given.get("functions"))
     if not tools:
         return
@@ -137,7 +134,7 @@ def _tools(body: dict[str, Any], given: Mapping[str, Any]) -> None:
     choice = encode_choice(
         given.get("tool_choice") or given.get("function_call"),
         parallel=given.get("parallel_tool_calls"),
-        legacy=is_legacy(given),
+        legacy=is_legacy(request),
     )
     if choice is not None:
         body["tool_choice"] = choice

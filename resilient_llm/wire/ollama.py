@@ -11,9 +11,10 @@ from .ollama_models import (
     with_details,
     with_state,
 )
-from .ollama_request import encode_chat, encode_embeddings, is_legacy
+from .ollama_request import encode_chat, encode_embeddings
 from .ollama_response import decode_chat, decode_embeddings, decode_rendered
 from .ollama_stream import ChatStreamDecoder
+from .openai_functions import is_legacy
 
 __all__ = [
     "ChatStreamDecoder",

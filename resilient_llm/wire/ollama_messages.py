@@ -15,12 +15,17 @@ import msgspec
 
 from resilient_llm.errors import ModelInvalidRequestError
 
+from .messages import ANTHROPIC_CONTENT
+
 if TYPE_CHECKING:
     from resilient_llm.models import Message
 
 ROLES: Final = {"developer": "system", "function": "tool"}
 SAME: Final = frozenset({"system", "user", "assistant"})
-CALLING: Final = frozenset({"tool_calls", "function_call", "reasoning_content", "reasoning"})
+TRANSLATED: Final = frozenset(
+    {"tool_calls", "function_call", "reasoning_content", "reasoning", ANTHROPIC_CONTENT}
+)
+"""What is not passed on under its own name, or not at all."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -39,9 +44,9 @@ def write_messages(messages: Sequence[Message]) -> list[Message]:
 def _message(message: Message, where: str, called: dict[str, str]) -> Message:
     """One message. `called` knows the function of each tool call so far, by the call's id."""
     role, content = message.get("role"), message.get("content")
-    if role in SAME and isinstance(content, str) and (role != "assistant" or CALLING.isdisjoint(message)):
+    if role in SAME and isinstance(content, str) and (role != "assistant" or TRANSLATED.isdisjoint(message)):
         return message
-    written: dict[str, Any] = {key: value for key, value in message.items() if key not in CALLING}
+    written: dict[str, Any] = {key: value for key, value in message.items() if key not in TRANSLATED}
     written["role"] = ROLES.get(str(role), role)
     written["content"], images = _content(content, where)
     if images:

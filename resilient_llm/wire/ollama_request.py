@@ -89,11 +89,6 @@ def encode_embeddings(request: Request) -> bytes:
     return encode_body({**body, "truncate": False, **_others(params)})
 
 
-def is_legacy(request: Request) -> bool:
-    """Does the caller expect a function call instead of tool calls?"""
-    return bool(request.params.get("functions")) and not request.params.get("tools")
-
-
 def _others(params: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that only changes its place: the model's options, and what is passed on as it is."""
     options: dict[str, Any] = {}

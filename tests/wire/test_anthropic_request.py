@@ -14,7 +14,7 @@ from wire.anthropic_cases import HI, OWN_TOOL, SCHEMA, TOOL, WEATHER, body
 
 from resilient_llm.errors import ModelInvalidRequestError
 from resilient_llm.models import Request
-from resilient_llm.wire.anthropic import encode_chat, encode_count, is_legacy
+from resilient_llm.wire.anthropic import encode_chat, encode_count
 from resilient_llm.wire.anthropic_names import honours_prefill, takes_sampling, version_of
 from resilient_llm.wire.anthropic_request import JSON_ONLY
 
@@ -171,13 +171,6 @@ def test_functions_are_tools(choice: Any, expected: Any):
     got = sent(functions=[WEATHER], function_call=choice)
     assert (got["tools"][0]["name"], got["tool_choice"]) == ("get_weather", expected)
     assert {"functions", "function_call"}.isdisjoint(got)
-
-
-def test_who_is_a_legacy_caller():
-    """Whoever knows functions but no tools."""
-    assert is_legacy({"functions": [WEATHER]})
-    assert not is_legacy({"functions": [WEATHER], "tools": [TOOL]})
-    assert not is_legacy({"functions": []})
 
 
 # Schemas and thinking ...

@@ -10,7 +10,7 @@ import pytest
 
 from resilient_llm.errors import ModelInvalidRequestError
 from resilient_llm.models import Request
-from resilient_llm.wire.ollama import encode_chat, encode_embeddings, is_legacy
+from resilient_llm.wire.ollama import encode_chat, encode_embeddings
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -174,13 +174,6 @@ def test_a_choice_that_is_not_on_offer():
     assert "'x'" in refusal(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "x"}})
 
 
-def test_who_expects_a_function_call():
-    """Who asked with `functions` alone."""
-    assert is_legacy(Request(params={"functions": [TOOL["function"]]}))
-    assert not is_legacy(Request(params={"functions": [OTHER], "tools": [TOOL]}))
-    assert not is_legacy(Request())
-
-
 # Messages ...
 
 
@@ -192,6 +185,13 @@ def test_plain_messages_are_passed_on_as_they_are():
         {"role": "assistant", "content": "c", "thinking": "d"},
     ]
     assert written(*plain) == plain
+
+
+def test_anthropics_own_blocks_stay_here():
+    """A conversation may go on here; signed thoughts are nobody else's business."""
+    blocks = [{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}]
+    assistant = {"role": "assistant", "content": "Yes."}
+    assert written({**assistant, "anthropic_content": blocks}) == [assistant]
 
 
 def test_roles():

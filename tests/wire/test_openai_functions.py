@@ -7,7 +7,7 @@ import pytest
 
 from resilient_llm.events import Finish, TextDelta, ToolCall
 from resilient_llm.models import Request
-from resilient_llm.wire.openai import ChatAnswer, as_function, as_tools
+from resilient_llm.wire.openai import ChatAnswer, as_function, as_tools, is_legacy
 
 F = {"name": "f", "parameters": {}}
 G = {"name": "g", "parameters": {}}
@@ -20,6 +20,21 @@ def called(name):
 
 def result(name, content):
     return {"role": "function", "name": name, "content": content}
+
+
+@pytest.mark.parametrize(
+    ("params", "legacy"),
+    [
+        ({}, False),
+        ({"functions": []}, False),
+        ({"functions": [F]}, True),
+        ({"functions": [F], "tools": []}, True),
+        ({"functions": [F], "tools": [{"type": "function", "function": F}]}, False),
+    ],
+)
+def test_who_expects_a_function_call(params, legacy):
+    """Who asks with functions and without tools."""
+    assert is_legacy(Request(params=params)) is legacy
 
 
 @pytest.mark.parametrize(
