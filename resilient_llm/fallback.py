@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .pipeline import Handler, Transport
     from .response import Response
     from .stages import StackOptions
+    from .targets import SDKClient
 
 
 class Fallback:
@@ -57,7 +58,7 @@ class Fallback:
 
     def __init__(
         self,
-        targets: Sequence[Target | Transport],
+        targets: Sequence[Target | Transport | SDKClient],
         *,
         backend: str | None = None,
         share: float | None = None,

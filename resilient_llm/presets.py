@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .fallback import Fallback
     from .pipeline import Middleware, Transport
     from .request import Recovery
-    from .targets import Target
+    from .targets import SDKClient, Target
 
 
 def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions]) -> list[Middleware]:
@@ -67,7 +67,7 @@ def _telemetry(clock: Clock) -> Middleware:
 
 
 def _fallback(
-    given: Sequence[Target | Transport] | Fallback, backend: str | None, options: StackOptions
+    given: Sequence[Target | Transport | SDKClient] | Fallback, backend: str | None, options: StackOptions
 ) -> Fallback:
     from .fallback import Fallback  # noqa: PLC0415 - many have a single backend
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .pipeline import Middleware, Transport
     from .request import Recovery
     from .sharing import State
-    from .targets import Target
+    from .targets import SDKClient, Target
 
 LONGEST = 3600.0
 """Seconds after which a probe without any time limit is given up."""
@@ -84,7 +84,7 @@ class StackOptions(TypedDict, total=False):
     cache: Cache | None
     coalesce: Coalesce | None
     telemetry: Telemetry | bool | None
-    fallback: Sequence[Target | Transport] | Fallback
+    fallback: Sequence[Target | Transport | SDKClient] | Fallback
     state: State | None
     scope: str
     clock: Clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 
@@ -21,10 +21,20 @@ STATEFUL = ("breaker", "cache", "concurrency", "rate_limit", "retry_budget", "to
 """Options that belong to one backend: each target gets what is standard, or none if there is to be none."""
 
 
-def _callable(_instance: object, _attribute: object, value: Any) -> None:
-    if isinstance(value, type) or not (callable(value) or hasattr(value, "base_url")):
-        msg = f"a target's transport is an object such as OllamaTransport(), not {value!r}"
+class SDKClient(Protocol):
+    """A client of an SDK: a target for `wrap` alone."""
+
+    @property
+    def base_url(self) -> object:
+        """Where it calls."""
+        ...
+
+
+def _transport(given: Transport | SDKClient) -> Transport:
+    if isinstance(given, type) or not (callable(given) or hasattr(given, "base_url")):
+        msg = f"a target's transport is an object such as OllamaTransport(), not {given!r}"
         raise TypeError(msg)
+    return cast("Transport", given)
 
 
 @attrs.frozen(eq=False)
@@ -40,7 +50,7 @@ class Target:
         name: What messages call it; default: the transport's name.
     """
 
-    transport: Transport = attrs.field(validator=_callable)
+    transport: Transport = attrs.field(converter=_transport)
     model: str | None = None
     stack: Sequence[Middleware] | None = attrs.field(default=None, repr=False)
     name: str = ""

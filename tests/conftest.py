@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -13,6 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--real", action="store_true", help="run the tests against a real llama.cpp server")
     parser.addoption("--shared", action="store_true", help="run the tests of many processes on one Redis")
     parser.addoption("--soak", action="store_true", help="run the tests with very many calls")
+
+
+def pytest_configure() -> None:
+    """A shell's background jobs, and what they start, ignore Ctrl-C: tests of Ctrl-C would wait for ever."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

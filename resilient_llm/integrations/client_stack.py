@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from resilient_llm.pipeline import Middleware, Pipeline, Transport
     from resilient_llm.stages import StackOptions
-    from resilient_llm.targets import Target
+    from resilient_llm.targets import SDKClient, Target
 
     from .http_backend import HTTPBackend
 
@@ -59,7 +59,7 @@ def with_targets(
     from resilient_llm.fallback import Fallback  # noqa: PLC0415 - many have a single backend
     from resilient_llm.targets import Target  # noqa: PLC0415
 
-    def all_made(given: Sequence[Target | Transport]) -> list[Target]:
+    def all_made(given: Sequence[Target | Transport | SDKClient]) -> list[Target]:
         targets = (item if isinstance(item, Target) else Target(item) for item in given)
         return [made(target, number) for number, target in enumerate(targets, 2)]
 

@@ -22,7 +22,7 @@ HEADING: Final = "Summary of the earlier conversation:\n"
 """How the text of a summary begins; by it an earlier one is known again."""
 
 Summary: TypeAlias = str | Message | None
-Summarizer: TypeAlias = Callable[[Sequence[Message]], Summary | Awaitable[Summary]]
+Summarizer: TypeAlias = Callable[[list[Message]], Summary | Awaitable[Summary]]
 """Takes the messages that are dropped, oldest first; gives a text, a whole message, or None for no summary."""
 
 

@@ -161,6 +161,28 @@ def errors(exc: Exception) -> float | None:
     return rl.classify_exception(exc).retry_after
 
 
+class SDK:
+    """A client of some SDK."""
+
+    base_url = "https://api.example"
+
+
+def wrapping(client: SDK, spare: SDK) -> SDK:
+    """A wrapped client keeps its type; its fallbacks are clients, targets with a client, or both."""
+    same: SDK = rl.wrap(client, max_retries=2, fallback=[spare, rl.Target(spare, model="m", name="spare")])
+    rl.wrap(client, fallback=rl.Fallback([spare], on_auth=True))
+    rl.Target("spare")  # type: ignore[arg-type]
+    return same
+
+
+async def summary(dropped: list[rl.Message]) -> str:
+    """What a summary is written from is a list."""
+    return f"{len(dropped)} messages"
+
+
+summarize = rl.Summarize(summary, tokens=50)
+
+
 @rl.resilient
 async def decorated(messages: list[rl.Message], *, model: str = "m") -> str:
     """A decorated function keeps its type."""
