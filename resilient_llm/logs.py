@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 root = logging.getLogger()
 logger = logging.getLogger("resilient_llm")
-logger.addHandler(logging.NullHandler())
+_SILENT = [logging.NullHandler()]
+logger.addHandler(_SILENT[0])
 
 
 def heard() -> bool:
     """Does any handler but our own NullHandler listen, to warnings at least?"""
-    if len(logger.handlers) > 1 or (logger.propagate and root.handlers):
+    if (logger.handlers and logger.handlers != _SILENT) or (logger.propagate and root.handlers):
         return logger.isEnabledFor(logging.WARNING)
     return False
 

@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import logging
+import logging.config
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import structlog
 
 import resilient_llm as rl
-from resilient_llm.logs import log
+from resilient_llm.logs import heard, log
 from resilient_llm.middleware.logging import _attempt
 from resilient_llm.testing import ScriptedTransport, run_virtual
 
@@ -127,6 +128,26 @@ def test_it_shows_as_much_as_is_asked_for_and_each_line_once() -> None:
     assert len(seen.getvalue().splitlines()) == 1
     with pytest.raises(ValueError, match="LOUD"):
         rl.show_logs("loud")
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_a_handler_that_takes_the_place_of_all_others_is_heard(tmp_path) -> None:
+    """`dictConfig` removes the handlers that a logger had, our own among them; silence is without any handler."""
+    logger = logging.getLogger("resilient_llm")
+    handler = {"class": "logging.FileHandler", "filename": str(tmp_path / "log")}
+    ours = {"handlers": ["file"], "level": "INFO", "propagate": False}
+    settings = {"version": 1, "disable_existing_loggers": False, "handlers": {"file": handler}}
+    try:
+        logging.config.dictConfig({**settings, "loggers": {"resilient_llm": ours}})
+        (written,) = logger.handlers
+        log(logging.WARNING, "llm.cache", store="failed")
+        logger.removeHandler(written)
+        log(logging.WARNING, "llm.cache", store="back")
+        assert not heard()
+        written.close()
+    finally:
+        logger.propagate = True
+    assert (tmp_path / "log").read_text() == "llm.cache store=failed\n"
 
 
 class Terminal(io.StringIO):
