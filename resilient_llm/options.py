@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def conversation(prompt: str | Sequence[Message], system: str | None = None) -> Sequence[Message]:
-    """The messages of a prompt: a text becomes one user message; a conversation is taken as it is.
+    """The messages of a prompt: a text becomes one user message; those of a conversation are taken as they are.
+
+    The list is another one, so that what a caller appends to its own later does not change what was sent.
 
     Raises:
         ModelInvalidRequestError: There is no message, or one that is none; its index is named.
@@ -23,8 +25,8 @@ def conversation(prompt: str | Sequence[Message], system: str | None = None) -> 
     if isinstance(prompt, str):
         messages: Sequence[Message] = [{"role": "user", "content": prompt}]
     else:
-        messages = prompt
-        _check(messages)
+        _check(prompt)
+        messages = list(prompt)
     return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
@@ -122,7 +124,9 @@ _EXTENSIONS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
 def build_request(
     messages: Sequence[Message], stream: bool, options: Mapping[str, object], *, model: str, clock: Clock
 ) -> Request:
-    """A chat request from a call's keywords. Options that are None are taken as not given.
+    """A chat request from a call's keywords.
+
+    An option that is None is not given; but None as one of the time limits of an attempt means that there is none.
 
     Raises:
         ModelInvalidRequestError: An option of the wrong type or out of range.
@@ -135,7 +139,8 @@ def build_request(
     for name, value in options.items():
         if name in _EXTENSIONS:
             key, check = _EXTENSIONS[name]
-            extensions[key] = check(name, value)
+            if value is not None or check is _limit:
+                extensions[key] = check(name, value)
         elif name == "deadline":
             deadline = None if value is None else clock.monotonic() + _seconds(name, value)
         elif name == "model":

@@ -34,6 +34,15 @@ async def test_complete_gives_the_whole_answer() -> None:
     await llm.aclose()
 
 
+async def test_what_was_sent_stays_what_it_was() -> None:
+    """A caller's own list goes on after the call; the answer does not appear twice in the conversation for that."""
+    async with client("Hi") as llm:
+        talk = [{"role": "user", "content": "Hello"}]
+        done = await llm.complete(talk)
+        talk.append(done.message)
+        assert done.messages == talk
+
+
 async def test_generate_gives_the_text() -> None:
     """With and without a conversation before the prompt."""
     context = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]

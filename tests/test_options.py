@@ -22,9 +22,13 @@ def test_a_text_becomes_a_user_message() -> None:
 
 
 def test_a_conversation_is_taken_as_it_is() -> None:
-    """Messages are the same objects, unknown keys and all."""
-    messages = [{"role": "user", "content": None, "own_key": 1}]
-    assert conversation(messages) is messages
+    """Messages are the same objects, unknown keys and all; the list is another one, for its owner goes on with it."""
+    message = {"role": "user", "content": None, "own_key": 1}
+    messages = [message]
+    taken = conversation(messages)
+    messages.append({"role": "assistant", "content": "Hello"})
+    assert len(taken) == 1
+    assert taken[0] is message
 
 
 @pytest.mark.parametrize(
@@ -86,6 +90,16 @@ def test_recovery_is_an_option_of_a_stage(recovery) -> None:
     request = build(recovery=recovery)
     assert (request.extensions, request.params) == ({"recovery": recovery}, {})
     assert build(recovery=None).extensions == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["deadline", "max_retries", "initial_backoff", "tool_deltas", "cache"]
+    + ["extra_headers", "extra_query", "extra_body", "temperature"],
+)
+def test_none_is_not_given(name) -> None:
+    """Code that passes on what it was given, or was not, need not tell the two apart."""
+    assert build(**{name: None}) == build()
 
 
 def test_a_limit_of_none_means_no_limit() -> None:
