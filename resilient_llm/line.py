@@ -55,14 +55,14 @@ class Line:
                 first = next(iter(self._places))
                 if first.rouse():
                     return
-                del self._places[first]
+                self._places.pop(first, None)
 
     def wake_all(self) -> None:
         """Have all look again."""
         with self._lock:
             for place in list(self._places):
                 if not place.rouse():
-                    del self._places[place]
+                    self._places.pop(place, None)
 
     def is_first(self, place: Place) -> bool:
         """Is it this one's turn? Those before it that are gone are forgotten."""
@@ -70,7 +70,7 @@ class Line:
             while (first := next(iter(self._places), None)) is not place:
                 if first is None or not first.gone:
                     return False
-                del self._places[first]
+                self._places.pop(first, None)
         return True
 
     def leave(self, place: Place) -> None:

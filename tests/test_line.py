@@ -221,6 +221,29 @@ def test_a_loop_that_is_closed_this_moment_is_passed_over(monkeypatch: pytest.Mo
         stuck._log_destroy_pending = False
 
 
+@pytest.mark.parametrize("look", [Line.wake, Line.wake_all, lambda line: line.is_first(object())])
+def test_a_line_that_is_woken_while_it_is_looked_at(look, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that the garbage collector finds wakes it in the midst of that; who is gone is forgotten once."""
+    line, woken = Line(), []
+    lost = VirtualTimeLoop()
+    stuck = lost.create_task(waiting(line))
+    lost.run_until_complete(asyncio.sleep(0))
+    lost.close()
+
+    def collecting() -> bool:
+        if not woken:
+            woken.append(True)
+            line.wake()
+        return True
+
+    monkeypatch.setattr(lost, "is_closed", collecting)
+    look(line)
+    assert woken
+    assert len(line) == 0
+    monkeypatch.undo()
+    stuck._log_destroy_pending = False
+
+
 def test_who_comes_after_a_closed_loop_is_first() -> None:
     """Nobody needs to wake anyone for that."""
     line = Line()

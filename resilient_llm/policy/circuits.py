@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .circuit import Circuit
@@ -36,7 +36,7 @@ class Circuits(Generic[AnyCircuit]):
         self._make = make
         self._bound = bound
         self._standing: Callable[[AnyCircuit], None] | None = None
-        self._lock = Lock()
+        self._lock = RLock()  # a response may be collected, and settle, within
         self._circuits: OrderedDict[Hashable, AnyCircuit] = OrderedDict()
 
     def find(self, key: Hashable) -> AnyCircuit | None:
@@ -81,6 +81,6 @@ class Circuits(Generic[AnyCircuit]):
             if len(self._circuits) <= self._bound or oldest == newest:
                 return
             if self._circuits[oldest].spotless(now):
-                del self._circuits[oldest]
+                self._circuits.pop(oldest, None)
             else:
                 self._circuits.move_to_end(oldest)

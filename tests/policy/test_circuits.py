@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,6 +96,28 @@ def test_standing_orders_reach_circuits_to_come():
     assert circuits.get("a", 0.0).state is State.ISOLATED
     circuits.order_to_come(None)
     assert circuits.get("b", 0.0).state is State.CLOSED
+
+
+@pytest.mark.parametrize("key", ["old", "third"])
+def test_a_response_that_is_collected_meanwhile_finds_its_circuit(key):
+    """The garbage collector may settle a response at any moment, this one's eviction included; nobody waits for long."""
+
+    class Collecting(Circuit):
+        def spotless(self, now: float) -> bool:
+            if not settled:
+                settled.append(None)
+                settled[0] = circuits.get(key, now)
+            return super().spotless(now)
+
+    settled: list[Circuit | None] = []
+    circuits = Circuits(lambda key: Collecting(name=str(key), draw=lambda: 0.5), 1)
+    circuits.get("old", 0.0)
+    thread = threading.Thread(target=circuits.get, args=("new", 0.0), daemon=True)
+    thread.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert settled[0] is not None
+    assert len(circuits.snapshot()) == 1
 
 
 def test_a_registry_of_none_is_rejected():
