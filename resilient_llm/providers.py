@@ -9,7 +9,18 @@ import attrs
 
 from .errors import ModelInvalidRequestError
 from .settings.clients import transport_for
-from .settings.kinds import ADDRESS, BOOLEAN, COUNT, PATH, PROVIDERS, SECONDS, TEMPERATURE, TEXT, Kind
+from .settings.kinds import (
+    ADDRESS,
+    BOOLEAN,
+    COUNT,
+    PATH,
+    PROVIDERS,
+    SECONDS,
+    TEMPERATURE,
+    TEXT,
+    Kind,
+    harmless,
+)
 from .settings.table import Settings
 from .stages import StackOptions
 from .sync import Client
@@ -59,11 +70,9 @@ def _own(parameters: Mapping[str, object]) -> dict[str, object]:
 
 
 def _harmless(parameters: Mapping[str, object]) -> str:
-    shown = {
-        name: value if name in KINDS.keys() - HIDDEN and "@" not in str(value) else "..."
-        for name, value in parameters.items()
-    }
-    return repr(shown)
+    shown = KINDS.keys() - HIDDEN
+    told = (f"{name!r}: {harmless(value) if name in shown else '...'}" for name, value in parameters.items())
+    return f"{{{', '.join(told)}}}"
 
 
 @attrs.frozen
@@ -196,7 +205,7 @@ def _check(provider: str, given: Mapping[str, object]) -> None:
             try:
                 KINDS[name].check(value)
             except (TypeError, ValueError):
-                shown = type(value).__name__ if name in HIDDEN or "@" in str(value) else repr(value)
+                shown = type(value).__name__ if name in HIDDEN else harmless(value)
                 problems.append(f"{name} must be {KINDS[name].accepted}, not {shown}")
         elif name not in StackOptions.__annotations__:
             problems.append(f"unknown parameter {name!r}, known are {', '.join(KINDS)}")

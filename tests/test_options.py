@@ -94,8 +94,17 @@ def test_recovery_is_an_option_of_a_stage(recovery) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["deadline", "max_retries", "initial_backoff", "tool_deltas", "cache"]
-    + ["extra_headers", "extra_query", "extra_body", "temperature"],
+    [
+        "deadline",
+        "max_retries",
+        "initial_backoff",
+        "tool_deltas",
+        "cache",
+        "extra_headers",
+        "extra_query",
+        "extra_body",
+        "seed",
+    ],
 )
 def test_none_is_not_given(name) -> None:
     """Code that passes on what it was given, or was not, need not tell the two apart."""

@@ -246,6 +246,15 @@ def test_another_projects_pyproject_is_left_alone() -> None:
     assert rl.Settings.load() == rl.Settings()
 
 
+def test_a_table_that_is_none_is_named() -> None:
+    """Our name in `pyproject.toml` with a value instead of settings."""
+    Path("pyproject.toml").write_text("[tool]\nresilient_llm = 3\n")
+    with pytest.raises(
+        rl.SettingsError, match=r"tool.resilient_llm \(pyproject.toml\) must be a table .* not int"
+    ):
+        rl.Settings.load()
+
+
 def test_a_key_is_found_in_the_text() -> None:
     """Lines are told for keys at the top, in tables, dotted and quoted; None if it cannot be told."""
     text = '# a = 1\na.b = 1\n[t.u] # c\n"x" = 2\n[ "t" . v ]\nx=3\n'
@@ -466,6 +475,8 @@ def test_a_redis_is_shared_by_the_client_and_its_password_is_not_shown() -> None
     assert "secret" not in repr(settings)
     options = client_options(settings, {"llm_provider": "offline"})
     assert repr(options["state"]) == "<RedisState 'mine'>"
+    for address in ("http://user:secret@box/v1", "https://box/v1?key=secret-of-mine"):
+        assert "secret" not in repr(rl.Settings(llm_api_base=address))
     own = rl.MemoryState()
     assert client_options(settings, {"llm_provider": "offline", "state": own})["state"] is own
     assert "state" not in client_options({}, {"llm_provider": "offline"})

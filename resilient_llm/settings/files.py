@@ -98,6 +98,9 @@ def _read(path: Path, table: Sequence[str] = ()) -> File | None:
         values = values.get(name) if isinstance(values, dict) else None
     if values is None:
         return None
+    if not isinstance(values, dict):
+        msg = f"{'.'.join(table)} ({path}) must be a table of settings, not {type(values).__name__}"
+        raise SettingsError(msg)
     return File(dict(_checked(path, text, values, table)))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from resilient_llm.policy.scrub import scrub
 from resilient_llm.presets import AUTO, BACKENDS
 from resilient_llm.transports.address import parse_address
 
@@ -49,9 +50,14 @@ class Kind:
         try:
             return self.check(self.parse(value) if text and isinstance(value, str) else value)
         except (TypeError, ValueError):
-            shown = "what was given" if "@" in str(value) else repr(value)  # an address may hold a password
+            shown = "what was given" if "@" in str(value) else harmless(value)
             msg = f"{origin} must be {self.accepted}, not {shown}"
             raise SettingsError(msg) from None
+
+
+def harmless(value: object) -> str:
+    """A value's repr, without the user, the password and the key that an address may hold."""
+    return "'...'" if "@" in str(value) else scrub(repr(value))
 
 
 def _text(value: object) -> str:

@@ -21,6 +21,7 @@ from .kinds import (
     TEMPERATURE,
     TEXT,
     Kind,
+    harmless,
 )
 
 if TYPE_CHECKING:
@@ -79,12 +80,15 @@ def _setting(
     also: Variable | None = None,
 ) -> Any:
     row = {"kind": kind, "variable": variable, "description": description, "key": key, "also": also}
-    return attrs.field(default=default, validator=_valid, metadata=row, repr=kind is not REDIS)
+    return attrs.field(default=default, validator=_valid, metadata=row, repr=kind is not REDIS and harmless)
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
     """What is set; `Settings.load()` gathers it, `AsyncClient.from_settings` uses it.
+
+    Each attribute is a row of the table in `docs/reference/settings.md`, with its unit and its default. The repr shows
+    neither passwords nor keys that stand in addresses.
 
     Raises:
         SettingsError: A value that is not accepted.

@@ -100,7 +100,7 @@ def test_standing_orders_reach_circuits_to_come():
 
 @pytest.mark.parametrize("key", ["old", "third"])
 def test_a_response_that_is_collected_meanwhile_finds_its_circuit(key):
-    """The garbage collector may settle a response at any moment, this one's eviction included; nobody waits for long."""
+    """The garbage collector may settle a response in the midst of an eviction, too: nobody waits for ever."""
 
     class Collecting(Circuit):
         def spotless(self, now: float) -> bool:
