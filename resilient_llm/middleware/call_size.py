@@ -1,12 +1,13 @@
-"""How many tokens a call will take, before it is sent."""
+"""How many tokens a call will take, before it is sent; and what of it is counted."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from resilient_llm.tokens import ChatCounter
+from resilient_llm.tokens.definitions import Offered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
 LARGE: Final = 20_000
 """Tokens; what may be larger is counted beside the event loop, for it takes milliseconds."""
 
-DEFINITIONS: Final = ("tools", "functions", "response_format")
+DEFINITIONS: Final = tuple(Offered.__annotations__)
 
 
 def answer_limit(request: Request) -> int | None:
     """What the caller allows the answer; None if that is left to the backend."""
     asked = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
     return asked if isinstance(asked, int) and asked > 0 else None
+
+
+def offered(request: Request) -> Offered:
+    """What the request holds beside its messages and costs tokens."""
+    params = request.params
+    return cast("Offered", {name: params[name] for name in DEFINITIONS if params.get(name)}) if params else {}
 
 
 class CallSizes:
@@ -53,7 +60,9 @@ class CallSizes:
 
             self._rough = MessageCosts(_quarter)
         try:
-            return sum(map(self._rough.message, request.messages)) + sum(map(_quarter, _texts(request)))
+            messages = sum(map(self._rough.message, request.messages))
+            besides = self._rough.content(request.params.get("system"))  # Anthropic's
+            return messages + besides + sum(map(_quarter, _texts(request)))
         except (TypeError, ValueError):
             return 0
 
@@ -62,9 +71,7 @@ def _count(counter: ChatCounter, request: Request) -> int:
     texts = sum(map(counter.text, _texts(request)))
     if not request.messages:
         return texts
-    params = request.params
-    offered: dict[str, Any] = {name: params[name] for name in DEFINITIONS if params.get(name)}
-    return texts + counter.conversation(request.messages) + counter.definitions(**offered)
+    return texts + counter.conversation(request.messages) + counter.definitions(**offered(request))
 
 
 def _texts(request: Request) -> list[str]:

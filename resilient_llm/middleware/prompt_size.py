@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from resilient_llm.errors import ModelInvalidRequestError
 from resilient_llm.models import PromptCut, PruneReport, Request
 from resilient_llm.tokens import ContextWindow, MalformedMessageError
-from resilient_llm.tokens.definitions import Offered
+
+from .call_size import answer_limit, offered
 
 if TYPE_CHECKING:
     from resilient_llm.tokens import ChatCounter
-
-DEFINITIONS = tuple(Offered.__annotations__)
 
 
 @attrs.define(eq=False)
@@ -37,8 +36,8 @@ class Fit:
 
 def answer_tokens(request: Request, default: int | None = None) -> int | None:
     """What the caller asked for as the answer's length; `default` if that is left to others."""
-    asked = request.params.get("max_completion_tokens", request.params.get("max_tokens"))
-    return asked if isinstance(asked, int) and asked > 0 else default
+    asked = answer_limit(request)
+    return default if asked is None else asked
 
 
 def definitions(request: Request, counter: ChatCounter) -> int:
@@ -47,12 +46,9 @@ def definitions(request: Request, counter: ChatCounter) -> int:
     Raises:
         ModelInvalidRequestError: A tool, or the system prompt, is malformed.
     """
-    params = request.params
-    if not params:
-        return 0
-    offered: dict[str, Any] = {name: params[name] for name in DEFINITIONS if params.get(name)}
+    parts = offered(request)
     try:
-        return counter.definitions(**offered) if offered else 0
+        return counter.definitions(**parts) if parts else 0
     except TypeError as exc:
         raise ModelInvalidRequestError(str(exc), model=request.model or None) from exc
 
@@ -61,7 +57,7 @@ def must_count(request: Request, window: ContextWindow | int, counter: ChatCount
     """Will bytes not do, so that a vocabulary is needed that is not loaded yet?"""
     if counter.ready:
         return False
-    if any(request.params.get(name) for name in DEFINITIONS):
+    if offered(request):
         return True
     size = window.tokens if isinstance(window, ContextWindow) else window
     try:

@@ -24,6 +24,19 @@ async def test_a_prompt_is_counted_as_the_model_does() -> None:
     assert await sizes.counted(with_tools) == counter.conversation(HELLO, tools=TOOLS)
 
 
+async def test_all_that_costs_tokens_is_counted() -> None:
+    """A system prompt beside the messages, as wrapped clients of Anthropic's send it, is often the longest part."""
+    besides = {
+        "system": "Be terse. " * 500,
+        "output_config": {"format": {"type": "json_schema", "schema": {}}},
+    }
+    request = Request(messages=HELLO, model="claude-sonnet-4-5", params=besides)
+    counter = ChatCounter("claude-sonnet-4-5")
+    expected = counter.conversation(HELLO) + counter.definitions(**besides)
+    assert await CallSizes().counted(request) == expected > 1_000
+    assert CallSizes().roughly(request) > 1_000
+
+
 async def test_what_takes_long_is_counted_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other calls have time limits that go on."""
     seen: list[bool] = []
