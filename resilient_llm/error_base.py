@@ -170,6 +170,10 @@ class BackendFailure(Exception):  # noqa: N818 - not an error yet: the raw facts
             body if isinstance(body, bytes) else body.encode("utf-8", "replace"),
         )
 
+    def __repr__(self) -> str:
+        """The status alone, as `str` says it."""
+        return f"BackendFailure({self.status})"
+
     def __str__(self) -> str:
         """The status alone: the body may quote the prompt."""
         return f"the backend answered HTTP {self.status}" + (

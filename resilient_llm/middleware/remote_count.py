@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_llm.timeout import Timeout
@@ -60,7 +61,8 @@ class RemoteCount:
             self._failures += 1
             if self._failures == TRIES:
                 msg = f"the tokenizer failed {TRIES} times ({error!r}): tokens are estimated from now on"
-                warnings.warn(msg, RuntimeWarning, stacklevel=2)
+                with suppress(RuntimeWarning):  # where warnings are errors: an estimate serves as well
+                    warnings.warn(msg, RuntimeWarning, stacklevel=2)
             return None
         self._failures = 0
         return tokens if tokens > 0 else None

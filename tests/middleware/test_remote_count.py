@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 
 import pytest
 
+import resilient_llm as rl
 from resilient_llm.middleware.remote_count import PATIENCE, REMEMBERED, RemoteCount
 from resilient_llm.models import Request
 from resilient_llm.testing import run_virtual
@@ -53,6 +55,24 @@ def test_a_cancelled_call_is_cancelled() -> None:
             await task
 
     run_virtual(main())
+
+
+class Refusing:
+    async def count_tokens(self, prompt, *, model="", tools=None) -> int:
+        raise rl.BackendFailure(500, {"set-cookie": "secret"}, b'{"error": "cannot read: Hello, the secret"}')
+
+
+@pytest.mark.parametrize("action", ["default", "error"])
+async def test_a_tokenizer_that_fails_is_given_up_with_a_warning(action) -> None:
+    """Once, without what the backend quoted; where warnings are errors the call goes on all the same."""
+    remote = RemoteCount(Refusing())
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter(action)
+        for _ in range(5):
+            assert await remote.tokens(ASK, ASK.messages) is None
+    said = [str(warning.message) for warning in seen]
+    assert len(said) == (action == "default")
+    assert all("BackendFailure(500)" in text and "secret" not in text for text in said)
 
 
 async def test_the_memory_is_bounded() -> None:
