@@ -14,6 +14,7 @@ import aiohttp
 
 from .drains import Drains
 from .protocol import harden
+from .request import request_class
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -127,8 +128,10 @@ class Sessions:
         if self._connector is not None and self._connector.closed:
             msg = "the connector is closed; give a new one, or none"
             raise RuntimeError(msg)
+        connector = harden(self._connector or self._make_connector())
         return aiohttp.ClientSession(
-            connector=harden(self._connector or self._make_connector()),
+            connector=connector,
+            request_class=request_class(connector),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             read_bufsize=READ_BUFFER_BYTES,
