@@ -19,7 +19,7 @@ from .stages import told_by
 from .token_counts import count_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
     from types import TracebackType
 
     import aiohttp
@@ -173,7 +173,7 @@ class AsyncClient:
         """
         return await count_tokens(self.transport, prompt, asked=model, usual=self.model, tools=tools)
 
-    async def send(self, request: Request) -> Response:
+    def send(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Send a request through the pipeline; the caller closes the response.
 
         Raises:
@@ -182,7 +182,7 @@ class AsyncClient:
         """
         if self._observers:
             request = attrs.evolve(request, observers=(*request.observers, *self._observers))
-        return await self._calls.run(self.pipeline, request)
+        return self._calls.run(self.pipeline, request)
 
     def _request(
         self,

@@ -135,7 +135,11 @@ class LLMError(Exception):
 
 def count_attempts(trace: Iterable[Attempt]) -> int:
     """How many of a trace's records were sent; the others were rejected on this side."""
-    return sum(1 for attempt in trace if attempt.error is None or not attempt.error.local)
+    sent = 0
+    for attempt in trace:
+        if attempt.error is None or not attempt.error.local:
+            sent += 1
+    return sent
 
 
 class BackendFailure(Exception):  # noqa: N818 - not an error yet: the raw facts that ErrorClassifier judges

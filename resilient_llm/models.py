@@ -112,7 +112,7 @@ class FunctionCall:
     arguments: str
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # of so many attributes slots would double the time that making it takes
 class Completion:
     """A whole answer.
 

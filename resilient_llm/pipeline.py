@@ -60,16 +60,19 @@ class Transport(Protocol):
 
 def chain(middleware: Sequence[Middleware], transport: Handler) -> Handler:
     """The stages in front of a transport as one handler; neither checked nor traced, see `Pipeline`."""
-    handler = transport
+    handler: Handler = _quick(transport)
     for stage in reversed(middleware):
         handler = _bind(stage, handler)
     return handler
 
 
+def _quick(called: Any) -> Any:
+    """The interpreter calls a method faster than an object; clients that `wrap` is to replace cannot be called yet."""
+    return called.__call__ if callable(called) and not isroutine(called) else called
+
+
 def _bind(stage: Middleware, following: Handler) -> Handler:
-    call = (
-        stage if isroutine(stage) else stage.__call__
-    )  # the interpreter calls a method faster than an object
+    call: Middleware = _quick(stage)
 
     def handler(request: Request) -> Awaitable[Response]:
         try:

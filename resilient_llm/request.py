@@ -76,7 +76,7 @@ class Extensions(TypedDict, total=False):
     invocation: Handler
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # made thrice a call, and slots would double the time that takes
 class Request:
     """One call, as every stage sees it. Stages pass on changed copies (`attrs.evolve`), never change one.
 

@@ -21,6 +21,7 @@ from .selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp import ClientResponse
     from yarl import URL
 
     from resilient_llm.models import Embeddings, Extensions, ModelInfo, Request
@@ -71,7 +72,7 @@ class BackendTransport(HTTPTransport):
         self._selection = Selection(name, self.stand_in)
         self._windows: dict[str, int] = {}
 
-    async def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Awaitable[Response]:
         """Send the request and return the committed response.
 
         Raises:
@@ -81,12 +82,15 @@ class BackendTransport(HTTPTransport):
             ModelUnavailableError: Nothing listens at the address.
             aiohttp.ClientError: Anything else that went wrong on the way.
         """
-        try:
-            return await self._answer(request)
-        except BackendFailure as failure:
-            if failure.status == 404:
-                self._selection.forget()
-            raise
+        match request.operation:
+            case "chat":
+                return self._chat(request)
+            case "embed":
+                return self._embed(request)
+            case "models":
+                return self._listing(request)
+            case "raw":
+                return self._raw(request)
 
     async def list_models(self, extensions: Extensions | None = None) -> list[ModelInfo]:
         """The models that the backend offers."""
@@ -122,17 +126,6 @@ class BackendTransport(HTTPTransport):
         return attrs.evolve(request, messages=request.begun)
 
     # Operations ...
-
-    def _answer(self, request: Request) -> Awaitable[Response]:
-        match request.operation:
-            case "chat":
-                return self._chat(request)
-            case "embed":
-                return self._embed(request)
-            case "models":
-                return self._listing(request)
-            case "raw":
-                return self._raw(request)
 
     async def _chat(self, request: Request) -> Response:
         if not request.model:
@@ -215,6 +208,13 @@ class BackendTransport(HTTPTransport):
         return whole([Result(value), END], ResponseInfo(backend=self.name), request)
 
     # The model ...
+
+    async def _failure(self, response: ClientResponse) -> BackendFailure:
+        """Beside what it always does: a model that was chosen and is not there any more is not asked for again."""
+        failure = await super()._failure(response)
+        if failure.status == 404:
+            self._selection.forget()
+        return failure
 
     async def _with_model(self, request: Request, kind: Kind) -> Request:
         model = self.model or self._selection.known(kind)

@@ -36,10 +36,12 @@ async def read_whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """
     if (response.content_length or 0) > limit:
         raise given_up(response, limit)
+    content = response.content
     pieces: list[bytes] = []
     size = 0
     try:
-        while size <= limit and (piece := await response.content.readany()):
+        while size <= limit and not content.at_eof():
+            piece = await content.readany()
             size += len(piece)
             pieces.append(piece)
     except BaseException:
@@ -48,8 +50,9 @@ async def read_whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
     if size > limit:
         raise given_up(response, limit)
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    refuse_bushy(body, MAX_CONTAINERS, (b"{", b"["))
-    refuse_bushy(body, MAX_VALUES, (b",",))
+    if size > MAX_CONTAINERS:
+        refuse_bushy(body, MAX_CONTAINERS, (b"{", b"["))
+        refuse_bushy(body, MAX_VALUES, (b",",))
     return body
 
 

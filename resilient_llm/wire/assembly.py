@@ -90,7 +90,9 @@ class Assembler:
         types = set(map(type, events))
         self._said = self._said or not CONTENT.isdisjoint(types)
         if UsageEvent in types:
-            self.usage = next(event.usage for event in reversed(events) if isinstance(event, UsageEvent))
+            for event in events:
+                if type(event) is UsageEvent:
+                    self.usage = event.usage
         if types <= PASSED_ON:
             return events
         if self._said and not self._open and types <= PLAIN:

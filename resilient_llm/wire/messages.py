@@ -11,13 +11,12 @@ ANTHROPIC_CONTENT: Final = "anthropic_content"
 
 def for_others(messages: object) -> object:
     """The messages without what only Anthropic understands, and others refuse; often the same list."""
-    if not isinstance(messages, Sequence) or not any(map(_is_marked, messages)):
+    if type(messages) is not list and not isinstance(messages, Sequence):
         return messages
-    return [_without_mark(message) if _is_marked(message) else message for message in messages]
-
-
-def _is_marked(message: object) -> bool:
-    return isinstance(message, dict) and ANTHROPIC_CONTENT in message
+    for message in messages:
+        if isinstance(message, dict) and ANTHROPIC_CONTENT in message:
+            return [_without_mark(message) if isinstance(message, dict) else message for message in messages]
+    return messages
 
 
 def _without_mark(message: object) -> dict[object, object]:

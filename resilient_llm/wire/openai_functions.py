@@ -30,8 +30,9 @@ def as_tools(request: Request) -> Request:
     """The same request without functions; often the same object."""
     if is_legacy(request):
         request = attrs.evolve(request, params=_params(request.params))
-    if any(map(_is_old, request.messages)):
-        request = attrs.evolve(request, messages=_messages(request.messages))
+    for message in request.messages:
+        if "function_call" in message or message.get("role") == "function":
+            return attrs.evolve(request, messages=_messages(request.messages))
     return request
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@attrs.frozen
+@attrs.define
 class ChatAnswer:
     """A whole answer as events, `Finish` last.
 

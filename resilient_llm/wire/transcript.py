@@ -52,11 +52,12 @@ class Transcript:
     ) -> Completion:
         """The answer so far; without a finish reason until `Finish` was recorded. See `Completion`."""
         told = _Told(self._since_restart())
-        legacy = next((call for call in told.calls if not call.id), None)
+        calls = told.calls
+        legacy = next((call for call in calls if not call.id), None) if calls else None
         return Completion(
             text="".join(told.texts),
             reasoning="".join(told.thoughts),
-            tool_calls=tuple(call for call in told.calls if call.id),
+            tool_calls=tuple([call for call in calls if call.id]) if calls else (),
             function_call=FunctionCall(legacy.name, legacy.arguments) if legacy else None,
             finish_reason=told.reason,
             usage=told.usage,
