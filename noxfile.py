@@ -203,13 +203,14 @@ def report(session: nox.Session) -> None:
     session.run("python", "benchmarks/report.py", *session.posargs)
 
 
-OTHER_SDKS = "tests/integrations/test_wrap_other_sdks.py"
+OTHER_SDKS = ["tests/integrations/test_wrap_other_sdks.py", "tests/integrations/test_wrap_bedrock.py"]
 FRAMEWORKS = {
     "langchain": ["langchain-openai", "langchain-anthropic"],
     "pydantic_ai": ["pydantic-ai-slim[openai,anthropic]"],
     "llama_index": ["llama-index-llms-openai"],
     "instructor": ["instructor", "openai", "anthropic"],
     "litellm": ["litellm", "mcp"],  # calls with tools need `mcp`
+    "bedrock": ["anthropic[bedrock]"],
     "sdks": ["groq", "together", "cerebras-cloud-sdk", "mistralai", "httpx"],
 }
 
@@ -219,7 +220,7 @@ FRAMEWORKS = {
 def frameworks(session: nox.Session, name: str) -> None:
     """Wrapped clients in the hands of frameworks, each in an environment of its own: `-s "frameworks(langchain)"`."""
     session.install("-e", ".", "pytest", "pytest-asyncio", *FRAMEWORKS[name])
-    session.run("pytest", "-m", "frameworks", *(session.posargs or ["tests/frameworks", OTHER_SDKS]))
+    session.run("pytest", "-m", "frameworks", *(session.posargs or ["tests/frameworks", *OTHER_SDKS]))
 
 
 @nox.session

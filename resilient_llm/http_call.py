@@ -84,6 +84,16 @@ class Asked(Protocol):
         """May the call be sent again though the backend may have acted on it?"""
         ...
 
+    @property
+    def understood(self) -> bool:
+        """Is it more than bytes?"""
+        ...
+
+    @property
+    def signed(self) -> bool:
+        """Does the call carry a signature of all that it says?"""
+        ...
+
     def edited(self, request: Request, /) -> bytes | None:
         """The body that a request asks for; None if no stage changed anything, and the bytes go out as they came."""
         ...

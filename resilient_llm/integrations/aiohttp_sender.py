@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from resilient_llm.http_call import HTTPCall
     from resilient_llm.transports.sessions import Pool
 
-    from .httpx_family import Family
+    from .httpx_family import Family, HTTPRequest
 
 KEEPALIVE_SECONDS: Final = 5.0
 UNLIMITED: Final = 1 << 31
@@ -56,6 +56,12 @@ def is_untouched(transport: Any, family: Family) -> bool:
         and (own["_http1"], own["_http2"], own["_retries"]) == (True, False, 0)
         and own["_uds"] is own["_local_address"] is None
     )
+
+
+def is_rewritten(request: HTTPRequest) -> bool:
+    """Would it go out with other headers, for want of a decompressor?"""
+    coding = request.headers.get("accept-encoding")
+    return coding is not None and _supported(coding) != coding
 
 
 def _is_own(kind: type, name: str) -> bool:

@@ -59,7 +59,7 @@ def request_of(
     asked = understand(method, path, headers, body)
     call = HTTPCall(method, url, path, headers, body, original, asked)
     extensions = Extensions(http_call=call, tool_deltas=True)
-    if asked.operation == "raw" or read_timeout not in {None, DEFAULT_READ_SECONDS}:
+    if not asked.understood or read_timeout not in {None, DEFAULT_READ_SECONDS}:
         extensions["attempt_timeout"] = read_timeout
         extensions["first_token_timeout"] = extensions["idle_timeout"] = read_timeout
     return Request(

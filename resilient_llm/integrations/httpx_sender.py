@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .aiohttp_sender import AiohttpSender, is_untouched
+from .aiohttp_sender import AiohttpSender, is_rewritten, is_untouched
 from .httpx_family import HttpxReceived, family_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class HttpxSender:
         request = call.original
         family = family_of(request)
         transport = self._choose(request)
-        if call.body is not None and is_untouched(transport, family):
+        plain = call.body is not None and not (call.asked.signed and is_rewritten(request))
+        if plain and is_untouched(transport, family):
             stand_in = self._stand_ins.get(id(transport))
             if stand_in is None:
                 stand_in = self._stand_ins[id(transport)] = AiohttpSender(transport)

@@ -7,7 +7,7 @@ how llama-cpp-python turns away a running stream), unless the backend never name
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
 from resilient_llm.events import Event, Finish, UsageEvent
@@ -27,6 +27,21 @@ Chunk = TypeVar("Chunk")
 DONE: Final = b"[DONE]"
 PADDING: Final = b"\xef\xbb\xbf \t\r\n"
 NO_STREAM: Final = (b"{", b"[", b"<")
+
+
+class Cutter(Protocol):
+    """Cuts the bytes of a stream into events."""
+
+    failure: ModelResponseInvalidError | None
+    """What broke it; it is not raised."""
+
+    def feed(self, data: bytes, /) -> list[ServerSentEvent]:
+        """Decode the next read."""
+        ...
+
+    def eof(self) -> list[ServerSentEvent]:
+        """What the end of the bytes left open."""
+        ...
 
 
 class EventStreamDecoder(Generic[Chunk]):
@@ -69,7 +84,7 @@ class EventStreamDecoder(Generic[Chunk]):
         self._decode = decode
         self._read = read
         self._decode_whole = whole
-        self._sse = SSEDecoder(max_event_bytes=max_event_bytes)
+        self._sse = self._cutter(max_event_bytes)
         self._limit = max_event_bytes
         self._begun = False
         self._body: bytearray | None = None
@@ -110,6 +125,10 @@ class EventStreamDecoder(Generic[Chunk]):
     def _names_no_reasons(self) -> bool:
         """Does this backend leave finish reasons out altogether?"""
         raise NotImplementedError
+
+    def _cutter(self, limit: int) -> Cutter:
+        """What cuts the stream into events of at most so many bytes."""
+        return SSEDecoder(max_event_bytes=limit)
 
     # What they share ...
 

@@ -12,6 +12,7 @@ import attrs
 import msgspec
 
 from .anthropic_messages import MESSAGES
+from .bedrock_messages import BEDROCK
 from .dialect import Dialect, Head, Spoken, model_in
 from .openai_chat import CHAT
 from .openai_embeddings import EMBEDDINGS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DIALECTS", "Dialect", "Head", "Spoken", "understand"]
 
-DIALECTS: Final[tuple[Dialect, ...]] = (CHAT, MESSAGES, RESPONSES, EMBEDDINGS)
+DIALECTS: Final[tuple[Dialect, ...]] = (CHAT, MESSAGES, RESPONSES, EMBEDDINGS, BEDROCK)
 
 SIGNED: Final = "AWS4-HMAC-SHA256"
 """How the authorization of a body begins that must not be changed."""
@@ -49,10 +50,10 @@ def understand(method: str, path: str, headers: Mapping[str, str], body: bytes |
     )
     if spoken is None:
         spoken = RAW.ask(head, fields or {})
+    if model := model_in(path):
+        spoken = attrs.evolve(spoken, model=spoken.model or model, fixed=("model",))
     if headers.get("authorization", "").startswith(SIGNED):
         spoken = attrs.evolve(spoken, operation="raw", messages=(), fixed=("body",))
-    elif model := model_in(path):
-        spoken = attrs.evolve(spoken, model=spoken.model or model, fixed=("model",))
     return spoken if body is not None else attrs.evolve(spoken, repeatable=False)
 
 

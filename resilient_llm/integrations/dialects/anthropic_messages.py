@@ -49,10 +49,11 @@ class AnthropicMessages:
 
     def ask(self, head: Head, body: Mapping[str, Any]) -> Spoken | None:
         """The system's prompt is the first message; blocks stay what they are."""
+        return self._asked(body) if head.path.endswith(PATHS) else None
+
+    def _asked(self, body: Mapping[str, Any]) -> Spoken | None:
         turns = body.get("messages")
-        if not head.path.endswith(PATHS) or not isinstance(turns, list):
-            return None
-        if not all(isinstance(turn, dict) for turn in turns):
+        if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
             return None
         messages: list[Message] = []
         memory: dict[int, _Origin] = {}
@@ -91,7 +92,7 @@ class AnthropicMessages:
         """The same for whole messages and streams."""
         return ChatStreamDecoder(max_event_bytes=MAX_ANSWER_BYTES)
 
-    def script(self) -> Script:
+    def script(self) -> Script | None:
         """Text is told again."""
         return MessagesScript()
 

@@ -92,6 +92,7 @@ class Spoken:
         params: What else the body says, in the words that stages know.
         renamed: Names of `params` that the body has other words for.
         repeatable: May it be sent again though the backend may have acted on it?
+        understood: Is it a dialect that says so? Else only the bytes are known.
         fixed: `"model"` if the URL says it, where no stage can change it; `"body"` if nothing may be changed at all.
         memory: What the dialect wants to remember of the messages.
     """
@@ -105,8 +106,14 @@ class Spoken:
     params: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     renamed: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     repeatable: bool = True
+    understood: bool = True
     fixed: Container[str] = ()
     memory: Any = attrs.field(default=None, repr=False)
+
+    @property
+    def signed(self) -> bool:
+        """Does the call carry a signature of all that it says?"""
+        return "body" in self.fixed
 
     def edited(self, request: Request) -> bytes | None:
         """The body that a request asks for; None if no stage changed anything."""

@@ -45,9 +45,12 @@ class Raw:
             dialect=self,
             body=body,
             model=model_of(body),
-            stream=body.get("stream") is True or "application/json" not in head.headers.get("accept", ""),
+            stream=body.get("stream") is True
+            or head.path.endswith("-stream")
+            or "application/json" not in head.headers.get("accept", ""),
             params=besides(body),
             repeatable=_repeatable(head),
+            understood=False,
         )
 
     def said(self, spoken: Spoken, messages: Sequence[Message]) -> Mapping[str, Any]:  # noqa: ARG002
