@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from types import ModuleType
 
 import attrs
@@ -72,6 +72,15 @@ class Question:
         body: dict = {"model": model, "messages": list(self.messages)}
         return body | {"tools": list(self.tools)} if self.tools else body
 
+    def anthropic_body(self, model: str) -> dict:
+        """The same in Anthropic's shape."""
+        system = [message["content"] for message in self.messages if message["role"] == "system"]
+        messages = [message for message in self.messages if message["role"] != "system"]
+        functions = [dict(tool["function"]) for tool in self.tools]
+        tools = [{"input_schema": each.pop("parameters"), **each} for each in functions]
+        more = ({"system": "\n".join(system)} if system else {}) | ({"tools": tools} if tools else {})
+        return {"model": model, "max_tokens": 500, "messages": messages, **more}
+
 
 @attrs.frozen(kw_only=True)
 class Got:
@@ -80,6 +89,14 @@ class Got:
     text: str
     tool_arguments: tuple[str, ...] = ()
     finish_reason: str | None = None
+
+    @classmethod
+    def of_chat(cls, body: Mapping) -> Got:
+        """What a whole answer in OpenAI's shape says."""
+        choice = body["choices"][0]
+        calls = tuple(call["function"]["arguments"] for call in choice["message"].get("tool_calls") or ())
+        text = choice["message"]["content"] or ""
+        return cls(text=text, tool_arguments=calls, finish_reason=choice["finish_reason"])
 
 
 @attrs.define
@@ -101,6 +118,21 @@ class Pieces:
         """A piece of a tool call's arguments."""
         self.calls[index] = self.calls.get(index, "") + (arguments or "")
 
+    def chunk(self, body: Mapping) -> None:
+        """A chunk in OpenAI's shape."""
+        for choice in body["choices"]:
+            self.add(choice["delta"].get("content"), choice["finish_reason"])
+            for call in choice["delta"].get("tool_calls") or ():
+                self.call(call["index"], call["function"]["arguments"])
+
+    async def read(self, texts: AsyncIterable[str | None]) -> Got:
+        """Pieces of text, until there are no more or the reader leaves."""
+        async for text in texts:
+            self.add(text)
+            if self.enough:
+                break
+        return self.got()
+
     @property
     def enough(self) -> bool:
         """Is this where the reader leaves?"""
@@ -116,8 +148,8 @@ Ask = Callable[[Question], Awaitable[Got]]
 
 
 def names() -> list[str]:
-    """The adapters there are, ours first, the others in the order of their names."""
-    found = [info.name for info in pkgutil.iter_modules(__path__)]
+    """The adapters there are, ours first, the others in the order of their names; `_` begins what they share."""
+    found = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
     return sorted(found, key=lambda name: (not name.startswith("ours"), name))
 
 

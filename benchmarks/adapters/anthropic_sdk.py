@@ -20,36 +20,19 @@ ABILITIES = {"cancel", "tools"}
 async def opened(place: Place) -> AsyncIterator[Ask]:
     url = place.urls[0].removesuffix("/v1")
     async with anthropic.AsyncAnthropic(base_url=url, api_key="none", timeout=place.timeout) as client:
-        yield lambda question: ask(client, place.model, question)
+        yield lambda question: ask(client, question.anthropic_body(place.model), question)
 
 
-async def ask(client: anthropic.AsyncAnthropic, model: str, question: Question) -> Got:
-    body = asked(model, question)
+async def ask(client: anthropic.AsyncAnthropic, body: dict, question: Question) -> Got:
     if not question.stream:
         return got(await client.messages.create(**body))
     async with client.messages.stream(**body) as stream:
         if question.leave_after is None:
             return got(await stream.get_final_message())
-        pieces = Pieces(question)
-        async for text in stream.text_stream:
-            pieces.add(text)
-            if pieces.enough:
-                break
-        return pieces.got()
-
-
-def asked(model: str, question: Question) -> dict:
-    """A request in Anthropic's shape."""
-    body = question.body(model)
-    system = [message["content"] for message in body["messages"] if message["role"] == "system"]
-    messages = [message for message in body["messages"] if message["role"] != "system"]
-    functions = [tool["function"] for tool in body.get("tools", ())]
-    tools = [{"input_schema": each.pop("parameters"), **each} for each in map(dict, functions)]
-    more = ({"system": "\n".join(system)} if system else {}) | ({"tools": tools} if tools else {})
-    return {"model": model, "max_tokens": 500, "messages": messages, **more}
+        return await Pieces(question).read(stream.text_stream)
 
 
 def got(message: anthropic.types.Message) -> Got:
-    texts = [block.text for block in message.content if block.type == "text"]
+    text = "".join(block.text for block in message.content if block.type == "text")
     calls = tuple(json.dumps(block.input) for block in message.content if block.type == "tool_use")
-    return Got(text="".join(texts), tool_arguments=calls, finish_reason=message.stop_reason)
+    return Got(text=text, tool_arguments=calls, finish_reason=message.stop_reason)

@@ -28,18 +28,10 @@ async def ask(session: aiohttp.ClientSession, place: Place, question: Question) 
     body, pieces = question.body(place.model) | {"stream": question.stream}, Pieces(question)
     async with session.post(f"{place.urls[0]}/chat/completions", json=body) as answer:
         if not question.stream:
-            choice = (await answer.json())["choices"][0]
-            calls = [call["function"]["arguments"] for call in choice["message"].get("tool_calls", ())]
-            return Got(
-                text=choice["message"]["content"] or "",
-                tool_arguments=tuple(calls),
-                finish_reason=choice["finish_reason"],
-            )
+            return Got.of_chat(await answer.json())
         async for line in answer.content:
-            for choice in json.loads(line[6:])["choices"] if line.startswith(b"data: {") else ():
-                pieces.add(choice["delta"].get("content"), choice["finish_reason"])
-                for call in choice["delta"].get("tool_calls", ()):
-                    pieces.call(call["index"], call["function"]["arguments"])
+            if line.startswith(b"data: {"):
+                pieces.chunk(json.loads(line[6:]))
             if pieces.enough:
                 break
     return pieces.got()

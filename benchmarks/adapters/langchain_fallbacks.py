@@ -27,16 +27,14 @@ async def opened(place: Place) -> AsyncIterator[Ask]:
 
 async def ask(models: list[ChatOpenAI], question: Question) -> Got:
     first, *others = [model.bind_tools(question.tools) if question.tools else model for model in models]
-    model = first.with_fallbacks(others) if others else first
+    model, messages = first.with_fallbacks(others) if others else first, list(question.messages)
     if not question.stream:
-        return got(await model.ainvoke(list(question.messages)))
-    whole, pieces = None, Pieces(question)
-    async for chunk in model.astream(list(question.messages)):
-        whole = chunk if whole is None else whole + chunk
-        pieces.add(chunk.text)
-        if pieces.enough:
-            return pieces.got()
-    return got(whole)
+        return got(await model.ainvoke(messages))
+    chunks = model.astream(messages)
+    if question.leave_after is not None:
+        return await Pieces(question).read(chunk.text async for chunk in chunks)
+    first, *others = [chunk async for chunk in chunks]
+    return got(sum(others, first))
 
 
 def got(message) -> Got:

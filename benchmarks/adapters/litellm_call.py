@@ -12,7 +12,7 @@ import litellm
 import openai
 
 from . import Ask, Got, Place, Question
-from .openai_sdk import got, read
+from .openai_sdk import read
 
 NAME, DIALECT, MODEL = "litellm", "openai", "gpt-4o"
 PACKAGES = ("litellm", "openai")
@@ -34,5 +34,5 @@ async def opened(place: Place) -> AsyncIterator[Ask]:
 async def ask(options: dict, question: Question) -> Got:
     body = question.body(options["model"]) | options
     if not question.stream:
-        return got(await litellm.acompletion(**body))
+        return Got.of_chat((await litellm.acompletion(**body)).model_dump())
     return await read(await litellm.acompletion(**body, stream=True), question)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from . import Ask, Got, Place, Question
 from .litellm_call import DIALECT, ERRORS, MODEL, PACKAGES, litellm  # noqa: F401 - they are this module's, too
-from .openai_sdk import got, read
+from .openai_sdk import read
 
 NAME = "litellm Router"
 ABILITIES = {"cancel", "fallback", "tools"}
@@ -15,17 +15,10 @@ ABILITIES = {"cancel", "fallback", "tools"}
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
+    options = {"model": f"openai/{place.model}", "api_key": "none"}
+    options |= {"timeout": place.timeout, "stream_timeout": place.timeout}
     groups = [
-        {
-            "model_name": f"group-{number}",
-            "litellm_params": {
-                "model": f"openai/{place.model}",
-                "api_base": url,
-                "api_key": "none",
-                "timeout": place.timeout,
-                "stream_timeout": place.timeout,
-            },
-        }
+        {"model_name": f"group-{number}", "litellm_params": {"api_base": url, **options}}
         for number, url in enumerate(place.urls)
     ]
     fallbacks = [{"group-0": ["group-1"]}] if len(groups) > 1 else []
@@ -36,5 +29,5 @@ async def opened(place: Place) -> AsyncIterator[Ask]:
 async def ask(router: litellm.Router, question: Question) -> Got:
     body = question.body("group-0")
     if not question.stream:
-        return got(await router.acompletion(**body))
+        return Got.of_chat((await router.acompletion(**body)).model_dump())
     return await read(await router.acompletion(**body, stream=True), question)

@@ -23,24 +23,15 @@ async def opened(place: Place) -> AsyncIterator[Ask]:
 
 async def ask(client: openai.AsyncOpenAI, model: str, question: Question) -> Got:
     if not question.stream:
-        return got(await client.chat.completions.create(**question.body(model)))
+        return Got.of_chat((await client.chat.completions.create(**question.body(model))).model_dump())
     async with await client.chat.completions.create(**question.body(model), stream=True) as stream:
         return await read(stream, question)
-
-
-def got(done: openai.types.chat.ChatCompletion) -> Got:
-    choice = done.choices[0]
-    calls = tuple(call.function.arguments for call in choice.message.tool_calls or ())
-    return Got(text=choice.message.content or "", tool_arguments=calls, finish_reason=choice.finish_reason)
 
 
 async def read(chunks: AsyncIterator[openai.types.chat.ChatCompletionChunk], question: Question) -> Got:
     pieces = Pieces(question)
     async for chunk in chunks:
-        for choice in chunk.choices:
-            pieces.add(choice.delta.content, choice.finish_reason)
-            for call in choice.delta.tool_calls or ():
-                pieces.call(call.index, call.function.arguments)
+        pieces.chunk(chunk.model_dump())
         if pieces.enough:
             break
     return pieces.got()

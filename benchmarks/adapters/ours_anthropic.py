@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import AsyncIterator
 
 import resilient_llm as rl
 
 from . import Ask, Place
-from .ours import ask
+from ._ours import ask, limits
 
-NAME = "resilient_llm, Anthropic"
-DIALECT = "anthropic"
-MODEL = "claude-sonnet-4-5"
+NAME, DIALECT, MODEL = "resilient_llm, Anthropic", "anthropic", "claude-sonnet-4-5"
 PACKAGES = ("resilient-llm", "aiohttp")
 ERRORS = (rl.LLMError,)
 ABILITIES = {"cancel", "tools"}
@@ -21,15 +18,7 @@ ABILITIES = {"cancel", "tools"}
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    async with rl.AsyncClient(
-        "anthropic",
-        model=place.model,
-        base_url=place.urls[0].removesuffix("/v1"),
-        api_key="none",
-        first_token_timeout=place.first_token,
-        idle_timeout=place.idle,
-        attempt_timeout=place.first_token,
-        rng=random.Random(place.seed),
-        **({} if place.deadline is None else {"deadline": place.deadline}),
-    ) as llm:
+    url = place.urls[0].removesuffix("/v1")
+    backend = {"model": place.model, "base_url": url, "api_key": "none"}
+    async with rl.AsyncClient("anthropic", **backend, **limits(place)) as llm:
         yield lambda question: ask(llm, question)

@@ -10,12 +10,10 @@ import anthropic
 import resilient_llm as rl
 
 from . import Ask, Place
+from ._ours import limits
 from .anthropic_sdk import ask
-from .ours_wrapped_openai import options
 
-NAME = "resilient_llm around anthropic"
-DIALECT = "anthropic"
-MODEL = "claude-sonnet-4-5"
+NAME, DIALECT, MODEL = "resilient_llm around anthropic", "anthropic", "claude-sonnet-4-5"
 PACKAGES = ("resilient-llm", "anthropic")
 ERRORS = (anthropic.AnthropicError,)
 ABILITIES = {"cancel", "fallback", "tools"}
@@ -23,8 +21,7 @@ ABILITIES = {"cancel", "fallback", "tools"}
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    client, *others = [
-        anthropic.AsyncAnthropic(base_url=url.removesuffix("/v1"), api_key="none") for url in place.urls
-    ]
-    async with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
-        yield lambda question: ask(wrapped, place.model, question)
+    urls = [url.removesuffix("/v1") for url in place.urls]
+    client, *others = [anthropic.AsyncAnthropic(base_url=url, api_key="none") for url in urls]
+    async with rl.wrap(client, fallback=others, recovery="replay", **limits(place)) as wrapped:
+        yield lambda question: ask(wrapped, question.anthropic_body(place.model), question)

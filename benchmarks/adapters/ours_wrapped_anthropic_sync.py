@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from itertools import islice
 
 import anthropic
 
 import resilient_llm as rl
 
-from . import Ask, Got, Pieces, Place, Question
-from .anthropic_sdk import asked, got
-from .ours_wrapped_openai import options
+from . import Ask, Got, Place, Question
+from ._ours import limits
+from .anthropic_sdk import got
 
-NAME = "resilient_llm around anthropic, sync"
-DIALECT = "anthropic"
-MODEL = "claude-sonnet-4-5"
+NAME, DIALECT, MODEL = "resilient_llm around anthropic, sync", "anthropic", "claude-sonnet-4-5"
 PACKAGES = ("resilient-llm", "anthropic")
 ERRORS = (anthropic.AnthropicError,)
 ABILITIES = {"fallback", "tools"}
@@ -24,23 +23,16 @@ ABILITIES = {"fallback", "tools"}
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    client, *others = [
-        anthropic.Anthropic(base_url=url.removesuffix("/v1"), api_key="none") for url in place.urls
-    ]
-    with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
-        yield lambda question: asyncio.to_thread(ask, wrapped, place.model, question)
+    urls = [url.removesuffix("/v1") for url in place.urls]
+    client, *others = [anthropic.Anthropic(base_url=url, api_key="none") for url in urls]
+    with rl.wrap(client, fallback=others, recovery="replay", **limits(place)) as wrapped:
+        yield lambda question: asyncio.to_thread(ask, wrapped, question, question.anthropic_body(place.model))
 
 
-def ask(client: anthropic.Anthropic, model: str, question: Question) -> Got:
-    options = asked(model, question)
+def ask(client: anthropic.Anthropic, question: Question, body: dict) -> Got:
     if not question.stream:
-        return got(client.messages.create(**options))
-    with client.messages.stream(**options) as stream:
+        return got(client.messages.create(**body))
+    with client.messages.stream(**body) as stream:
         if question.leave_after is None:
             return got(stream.get_final_message())
-        pieces = Pieces(question)
-        for text in stream.text_stream:
-            pieces.add(text)
-            if pieces.enough:
-                break
-        return pieces.got()
+        return Got(text="".join(islice(stream.text_stream, question.leave_after)))

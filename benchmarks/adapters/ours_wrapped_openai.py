@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import AsyncIterator
 
 import openai
@@ -11,11 +10,10 @@ import openai
 import resilient_llm as rl
 
 from . import Ask, Place
+from ._ours import limits
 from .openai_sdk import ask
 
-NAME = "resilient_llm around openai"
-DIALECT = "openai"
-MODEL = "gpt-4o"
+NAME, DIALECT, MODEL = "resilient_llm around openai", "openai", "gpt-4o"
 PACKAGES = ("resilient-llm", "openai")
 ERRORS = (openai.OpenAIError,)
 ABILITIES = {"cancel", "fallback", "tools"}
@@ -24,17 +22,5 @@ ABILITIES = {"cancel", "fallback", "tools"}
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
     client, *others = [openai.AsyncOpenAI(base_url=url, api_key="none") for url in place.urls]
-    async with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
+    async with rl.wrap(client, fallback=others, recovery="replay", **limits(place)) as wrapped:
         yield lambda question: ask(wrapped, place.model, question)
-
-
-def options(place: Place) -> dict[str, object]:
-    """What a wrapped client is given."""
-    return {
-        "recovery": "replay",
-        "first_token_timeout": place.first_token,
-        "idle_timeout": place.idle,
-        "attempt_timeout": place.first_token,
-        "rng": random.Random(place.seed),
-        **({} if place.deadline is None else {"deadline": place.deadline}),
-    }

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from itertools import islice
 
 import openai
 
 import resilient_llm as rl
 
-from . import Ask, Got, Pieces, Place, Question
-from .openai_sdk import got
-from .ours_wrapped_openai import options
+from . import Ask, Got, Place, Question
+from ._ours import limits
 
-NAME = "resilient_llm around openai, sync"
-DIALECT = "openai"
-MODEL = "gpt-4o"
+NAME, DIALECT, MODEL = "resilient_llm around openai, sync", "openai", "gpt-4o"
 PACKAGES = ("resilient-llm", "openai")
 ERRORS = (openai.OpenAIError,)
 ABILITIES = {"fallback", "tools"}
@@ -25,21 +23,15 @@ ABILITIES = {"fallback", "tools"}
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
     client, *others = [openai.OpenAI(base_url=url, api_key="none") for url in place.urls]
-    with rl.wrap(client, fallback=others or None, **options(place)) as wrapped:
-        yield lambda question: asyncio.to_thread(ask, wrapped, place.model, question)
+    with rl.wrap(client, fallback=others, recovery="replay", **limits(place)) as wrapped:
+        yield lambda question: asyncio.to_thread(ask, wrapped, question, question.body(place.model))
 
 
-def ask(client: openai.OpenAI, model: str, question: Question) -> Got:
-    options = question.body(model)
+def ask(client: openai.OpenAI, question: Question, body: dict) -> Got:
     if not question.stream:
-        return got(client.chat.completions.create(**options))
-    with client.chat.completions.stream(**options) as stream:
+        return Got.of_chat(client.chat.completions.create(**body).model_dump())
+    with client.chat.completions.stream(**body) as stream:
         if question.leave_after is None:
-            return got(stream.get_final_completion())
-        pieces = Pieces(question)
-        for event in stream:
-            if event.type == "content.delta":
-                pieces.add(event.delta)
-            if pieces.enough:
-                break
-        return pieces.got()
+            return Got.of_chat(stream.get_final_completion().model_dump())
+        texts = (event.delta for event in stream if event.type == "content.delta")
+        return Got(text="".join(islice(texts, question.leave_after)))

@@ -10,21 +10,19 @@ from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from . import Ask, Got, Pieces, Place, Question
+from . import Ask, Got, Place, Question
 
 NAME, DIALECT, MODEL = "pydantic-ai", "openai", "gpt-4o"
 PACKAGES = ("pydantic-ai-slim", "openai")
 ERRORS = (exceptions.AgentRunError, exceptions.FallbackExceptionGroup)
 ABILITIES = {"cancel", "fallback", "tools"}
-ROLES = {"system": messages.SystemPromptPart, "user": messages.UserPromptPart}
+PARTS = {"system": messages.SystemPromptPart, "user": messages.UserPromptPart, "assistant": messages.TextPart}
 
 
 @contextlib.asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[Ask]:
-    every = [
-        OpenAIChatModel(place.model, provider=OpenAIProvider(base_url=url, api_key="none"))
-        for url in place.urls
-    ]
+    providers = [OpenAIProvider(base_url=url, api_key="none") for url in place.urls]
+    every = [OpenAIChatModel(place.model, provider=provider) for provider in providers]
     limits = {"timeout": place.timeout, "first_event_timeout": place.first_token}
     if place.deadline is not None:
         limits["request_timeout"] = place.deadline
@@ -33,33 +31,27 @@ async def opened(place: Place) -> AsyncIterator[Ask]:
 
 
 async def ask(model: models.Model, limits: dict, question: Question) -> Got:
-    offered = [
-        tools.ToolDefinition(name=tool["name"], parameters_json_schema=tool["parameters"])
-        for tool in (each["function"] for each in question.tools)
+    functions = [tool["function"] for tool in question.tools]
+    told = [
+        tools.ToolDefinition(name=each["name"], parameters_json_schema=each["parameters"])
+        for each in functions
     ]
-    asked = [
-        messages.ModelResponse(parts=[messages.TextPart(each["content"])])
-        if each["role"] == "assistant"
-        else messages.ModelRequest(parts=[ROLES[each["role"]](each["content"])])
-        for each in question.messages
-    ]
-    options = {
-        "model_settings": limits,
-        "model_request_parameters": models.ModelRequestParameters(function_tools=offered),
-    }
+    offered = models.ModelRequestParameters(function_tools=told)
+    asked, settings = [], {"model_settings": limits, "model_request_parameters": offered}
+    for each in question.messages:
+        whose = messages.ModelResponse if each["role"] == "assistant" else messages.ModelRequest
+        asked.append(whose(parts=[PARTS[each["role"]](each["content"])]))
     if not question.stream:
-        return got(await direct.model_request(model, asked, **options))
-    pieces = Pieces(question)
-    async with direct.model_request_stream(model, asked, **options) as stream:
+        return got(await direct.model_request(model, asked, **settings))
+    async with direct.model_request_stream(model, asked, **settings) as stream:
+        read = 0
         async for event in stream:
-            part = getattr(event, "part", None) or getattr(event, "delta", None)
-            pieces.add(getattr(part, "content", None) or getattr(part, "content_delta", None))
-            if pieces.enough:
-                return pieces.got()
+            read += isinstance(event, messages.PartDeltaEvent)
+            if read == question.leave_after:
+                break
         return got(stream.get())
 
 
 def got(done: messages.ModelResponse) -> Got:
-    calls = [part.args_as_json_str() for part in done.parts if isinstance(part, messages.ToolCallPart)]
-    texts = [part.content for part in done.parts if isinstance(part, messages.TextPart)]
-    return Got(text="".join(texts), tool_arguments=tuple(calls), finish_reason=done.finish_reason)
+    calls = tuple(call.args_as_json_str() for call in done.tool_calls)
+    return Got(text=done.text or "", tool_arguments=calls, finish_reason=done.finish_reason)
