@@ -45,13 +45,12 @@ class Address:
         return base.joinpath(*path.strip("/").split("/")).with_query(self.query)
 
 
-def parse_address(url: str, *, default_path: str = "", option: str = "base_url") -> Address:
+def parse_address(url: str, *, default_path: str = "") -> Address:
     """Take a base URL apart.
 
     Args:
         url: What the user wrote.
         default_path: The path meant by a URL that has none, such as `/v1`.
-        option: The option's name, for messages.
 
     Raises:
         ValueError: It is no absolute HTTP URL; the message does not repeat what may hold a password.
@@ -60,11 +59,11 @@ def parse_address(url: str, *, default_path: str = "", option: str = "base_url")
         parsed = URL(url.strip())
         port_is_fine = parsed.host is None or parsed.port is not None
     except ValueError as exc:
-        msg = f"{option} is not a URL: {exc}"
+        msg = f"base_url is not a URL{'' if '@' in url else f': {exc}'}"
         raise ValueError(msg) from None
     if parsed.scheme not in SCHEMES or not parsed.host or not port_is_fine:
         shown = "what was given" if "@" in url else repr(url)
-        msg = f"{option} must be an absolute URL such as 'http://localhost:1234/v1', not {shown}"
+        msg = f"base_url must be an absolute URL such as 'http://localhost:1234/v1', not {shown}"
         raise ValueError(msg)
     path = parsed.raw_path.rstrip("/") or default_path
     return Address(
