@@ -170,7 +170,7 @@ class Call:
             self._use(model.engine(), self._emit)
         except (LLMError, BackendFailure) as exc:
             error = exc
-        except Exception as exc:  # noqa: BLE001 - whatever the engine raises
+        except BaseException as exc:  # noqa: BLE001 - whatever the engine raises: panics of Rust are no `Exception`
             error = ModelUnavailableError(f"the model failed in this process: {type(exc).__name__}: {exc}")
             error.__cause__ = exc
         self._tell([], error)

@@ -28,7 +28,7 @@ class FakeEngine:
         self.threads: set[int] = set()
         self.running = self.most_running = 0
         self.ended = threading.Semaphore(0)
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.finishes = True
 
     def chat(self, request: Any, emit: Any) -> None:

@@ -189,6 +189,21 @@ async def test_what_the_engine_raises_is_typed(loads):
     assert caught.value.partial.text == "onetwothree"
 
 
+async def test_a_panic_of_native_code_ends_one_call_alone(loads):
+    """Bindings to Rust raise what is no `Exception`: the call fails, and the next one is made."""
+
+    class PanicError(BaseException):
+        pass
+
+    loads[0].failure = PanicError("index out of bounds")
+    backend = transport()
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(rl.ModelUnavailableError, match="PanicError: index out of bounds"):
+            await backend(ask())
+        loads[0].failure = None
+        assert (await (await backend(ask())).completion()).text == "onetwothree"
+
+
 async def test_what_a_server_would_have_refused_goes_to_the_classifier(loads):
     """The overflow of llama.cpp becomes the error of a context that is too long, with its figures."""
     body = '{"error":{"code":400,"type":"exceed_context_size_error","n_prompt_tokens":99,"n_ctx":64,"message":"no"}}'
