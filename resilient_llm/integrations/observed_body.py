@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -142,8 +143,9 @@ class ObservedBody:
         """Let go of the connection: for reuse if the answer is complete, else drop it. From any thread."""
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented for this use
             self._close()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._close)
+        else:
+            with suppress(RuntimeError):  # the loop is closed, and its connections with it
+                self._loop.call_soon_threadsafe(self._close)
 
     async def _rest(self) -> bytes:
         """What comes after the finish reason, if it comes in time; empty if nothing does any more."""

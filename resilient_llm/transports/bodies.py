@@ -8,6 +8,7 @@ after the one that hands over what came before it. A stream that outgrows its bo
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import ClientError
@@ -114,8 +115,9 @@ class StreamBody:
         loop = self._pool.loop
         if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented for this use; the public one raises
             self._close()
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(self._close)
+        else:
+            with suppress(RuntimeError):  # the loop is closed, and its connections with it
+                loop.call_soon_threadsafe(self._close)
 
     def _close(self) -> None:
         if self not in self._pool.streams:

@@ -217,6 +217,29 @@ async def test_a_stream_closed_from_another_thread_drops_the_connection(serve, c
     await server.all_closed()
 
 
+async def test_a_loop_that_closes_meanwhile_keeps_nobody_from_settling(serve, connect, monkeypatch):
+    """Between a thread's look at the loop and its call the loop may close: the accounts are told all the same."""
+
+    class Closing:
+        def is_closed(self):
+            return False
+
+        def call_soon_threadsafe(self, *_):
+            msg = "Event loop is closed"
+            raise RuntimeError(msg)
+
+    server = await serve(streaming(delta("a"), done=False, then=hang))
+    response = await connect(server)(STREAM)
+    told = []
+    response.on_settle(told.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(response._body._pool, "loop", Closing())
+        response.close()
+    assert [outcome.kind for outcome in told] == [OutcomeKind.ABANDONED]
+    response._body.close()
+    await server.all_closed()
+
+
 async def test_cancelled_streams_leak_no_connection(serve, connect):
     """Of thirty streams cancelled while they wait, none keeps its connection."""
     server = await serve(streaming(delta("a"), done=False, then=hang))
