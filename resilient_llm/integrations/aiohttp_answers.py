@@ -12,8 +12,8 @@ from aiohttp.helpers import TimerNoop
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from resilient_llm.errors import LLMError
+from resilient_llm.transports.reading import next_read
 
-from .aiohttp_reading import next_read
 from .refusals import TIMEOUTS, Refusal, signed
 
 if TYPE_CHECKING:

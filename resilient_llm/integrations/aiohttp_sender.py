@@ -17,9 +17,9 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from resilient_llm.transports.reading import next_read
 from resilient_llm.transports.sessions import Sessions
 
-from .aiohttp_reading import next_read
 
 if TYPE_CHECKING:
     import asyncio

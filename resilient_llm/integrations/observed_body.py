@@ -6,12 +6,13 @@ import asyncio
 import re
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from resilient_llm.errors import BackendFailure
 from resilient_llm.response import ResponseInfo
+from resilient_llm.transports.reading import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from resilient_llm.events import Event
     from resilient_llm.http_call import Decoder
     from resilient_llm.response import Response
-
-PATIENCE_SECONDS: Final = 2.0
-"""How long what follows the finish reason may take."""
 
 _one_event = re.compile(rb".*?(?:\n\n|\r\n\r\n|\r\r)|.+", re.DOTALL).findall
 
@@ -120,6 +118,7 @@ class ObservedBody:
         self._decoder = decoder()
         self._bodies = bodies
         self._loop = asyncio.get_running_loop()
+        self._patience = Patience()
         bodies.open.add(self)
 
     async def receive(self) -> list[Event]:
@@ -127,7 +126,12 @@ class ObservedBody:
         decoder = self._decoder
         if decoder.failure is not None:
             raise self._amended(decoder.failure)
-        data = await (self._received.read() if decoder.finish_reason is None else self._rest())
+        received = self._received
+        data = await (
+            received.read()
+            if decoder.finish_reason is None
+            else self._patience.read(received.read, received.broken)
+        )
         events = decoder.feed(data) if data else decoder.eof()
         if self.info.model != decoder.model:
             self.info.model = decoder.model
@@ -146,19 +150,6 @@ class ObservedBody:
         else:
             with suppress(RuntimeError):  # the loop is closed, and its connections with it
                 self._loop.call_soon_threadsafe(self._close)
-
-    async def _rest(self) -> bytes:
-        """What comes after the finish reason, if it comes in time; empty if nothing does any more."""
-        patience = asyncio.timeout(PATIENCE_SECONDS)
-        try:
-            async with patience:
-                return await self._received.read()
-        except self._received.broken:
-            return b""
-        except TimeoutError:
-            if not patience.expired():
-                raise
-            return b""
 
     def _sound(self, data: bytes) -> bytes:
         """The bytes before the event that broke the stream, which nearly always breaks a new decoder, too.

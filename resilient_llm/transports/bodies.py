@@ -1,7 +1,7 @@
 """The body of a stream that is still being written.
 
 How a stream ends: with its end marker; or, after a finish reason, with the end of the bytes, a reset, or a
-server that says nothing more for `PATIENCE_SECONDS`. Any other end is a failure, raised by the `receive`
+server that has not ended it within `PATIENCE_SECONDS`. Any other end is a failure, raised by the `receive`
 after the one that hands over what came before it. A stream that outgrows its bound fails at once.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import ClientError
 
-from .reading import given_up
+from .reading import Patience, given_up, next_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from resilient_llm.response import ResponseInfo
 
     from .sessions import Pool
-
-PATIENCE_SECONDS: Final = 2.0
 
 
 class StreamDecoder(Protocol):
@@ -91,7 +90,7 @@ class StreamBody:
         self._pool = pool
         self._amend = amend
         self._left = pool.max_answer_bytes
-        self._patient_until: float | None = None
+        self._patience = Patience()
         pool.streams.add(self)
 
     async def receive(self) -> list[Event]:
@@ -99,7 +98,7 @@ class StreamBody:
         decoder = self._decoder
         if decoder.failure is not None:
             raise self._amend(decoder.failure, self._response)
-        data = await (self._read() if decoder.finish_reason is None else self._rest())
+        data = await (next_read(self._content) if decoder.finish_reason is None else self._rest())
         self._left -= len(data)
         if self._left < 0:
             raise given_up(self._response, self._pool.max_answer_bytes)
@@ -128,31 +127,12 @@ class StreamBody:
         else:
             self._response.close()
 
-    async def _read(self) -> bytes:
-        """The next read; what had come before the connection broke, before the error that broke it."""
-        try:
-            return await self._content.readany()
-        except ClientError:
-            left = self._content._read_nowait(-1)  # noqa: SLF001 - the public one raises the error again
-            if left:
-                return left
-            raise
-
     async def _rest(self) -> bytes:
         """What comes after the finish reason, if it comes in time; empty if nothing does any more."""
-        if self._patient_until is None:
-            self._patient_until = self._pool.loop.time() + PATIENCE_SECONDS
-        patience = asyncio.timeout_at(self._patient_until)
-        try:
-            async with patience:
-                return await self._read()
-        except ClientError:
-            return b""
-        except TimeoutError:
-            if not patience.expired():
-                raise
-            self._response.close()
-            return b""
+        data = await self._patience.read(partial(next_read, self._content), ClientError)
+        if not data:
+            self._response.close()  # of no effect if the body has ended
+        return data
 
     def _note(self) -> None:
         self.info.model = self._decoder.model

@@ -14,10 +14,11 @@ from resilient_llm.errors import ModelResponseInvalidError, ModelUnavailableErro
 from resilient_llm.wire.payload import refuse_bushy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 ERROR_BODY_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 2.0
 MAX_CONTAINERS: Final = 4_000_000
 """Objects and lists of an answer: more than 128,000 tokens bring, each with 20 log probabilities."""
 MAX_VALUES: Final = 16_000_000
@@ -76,6 +77,52 @@ async def read_some(response: aiohttp.ClientResponse) -> bytes:
     finally:
         response.close()  # of no effect if the body has ended: the connection is back in the pool
     return bytes(body[:limit])
+
+
+async def next_read(content: aiohttp.StreamReader) -> bytes:
+    """The next read of a body; what had come before the connection broke, before the error that broke it.
+
+    Raises:
+        aiohttp.ClientError: The connection broke, and nothing is left.
+    """
+    try:
+        return await content.readany()
+    except aiohttp.ClientError:
+        left = content._read_nowait(-1)  # noqa: SLF001 - the public one raises the error again
+        if left:
+            return left
+        raise
+
+
+class Patience:
+    """Reads what follows a finish reason (usage, an end marker, the end of the bytes): `PATIENCE_SECONDS`, all of it."""
+
+    _until: float | None = None
+
+    async def read(
+        self, following: Callable[[], Awaitable[bytes]], broken: type[Exception] | tuple[type[Exception], ...]
+    ) -> bytes:
+        """The next read; empty if nothing more comes in time.
+
+        Args:
+            following: Reads.
+            broken: What it raises when the connection fails, which after a finish reason is an end like any other.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = now + PATIENCE_SECONDS
+        if now >= self._until:
+            return b""
+        patience = asyncio.timeout_at(self._until)
+        try:
+            async with patience:
+                return await following()
+        except broken:
+            return b""
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            return b""
 
 
 def lower_case(headers: Mapping[str, str]) -> dict[str, str]:

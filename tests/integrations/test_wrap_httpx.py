@@ -11,6 +11,7 @@ import pytest
 
 import resilient_llm as rl
 from resilient_llm.testing import Answer, FaultServer, Reset, Stall, Status
+from resilient_llm.transports import reading
 
 CHAT: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -187,6 +188,32 @@ async def test_pings_are_handed_on_when_they_come(module):
         with pytest.raises(module.ReadTimeout):
             await read(client)
     assert got.count(b": ping\n\n") > 3
+
+
+async def test_pings_after_the_finish_reason_do_not_hold_up_the_end(module, monkeypatch):
+    """A server that neither marks the end nor falls silent has answered all the same."""
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.2)
+
+    class Chatty(module.AsyncByteStream):  # type: ignore[name-defined,misc]
+        async def __aiter__(self):
+            yield b'data: {"choices":[{"delta":{"content":"One"}}]}\n\n'
+            yield b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+            while True:
+                yield b": ping\n\n"
+                await asyncio.sleep(0.02)
+
+    async def answer(_: Any) -> Any:
+        return module.Response(200, headers={"content-type": "text/event-stream"}, stream=Chatty())
+
+    transport = rl.ResilientTransport(module.MockTransport(answer), idle_timeout=3)
+    body = {**CHAT, "stream": True}
+    async with (
+        module.AsyncClient(transport=transport, timeout=None) as client,
+        client.stream("POST", "http://host/v1/chat/completions", json=body) as response,
+    ):
+        pieces = [piece async for piece in response.aiter_bytes()]
+    assert b'"stop"' in pieces[1]
+    assert pieces[2:].count(b": ping\n\n") == len(pieces) - 2
 
 
 async def test_calls_cancelled_at_random_leak_nothing(module):

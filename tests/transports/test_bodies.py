@@ -12,7 +12,7 @@ from transports.answers import STREAM, USAGE, delta, stop
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
 from resilient_llm.events import Finish, TextDelta, UsageEvent
 from resilient_llm.response import OutcomeKind
-from resilient_llm.transports import bodies
+from resilient_llm.transports import reading
 
 
 def streaming(*events, done=True, then=None):
@@ -78,7 +78,7 @@ async def test_an_end_after_the_finish_reason_is_complete(serve, connect, then):
 
 async def test_silence_after_the_finish_reason_is_complete_after_a_while(serve, connect, monkeypatch):
     """A server that neither marks the end nor closes holds up the last event only for a moment."""
-    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.05)
     server = await serve(streaming(delta("a"), stop(), done=False, then=hang))
     async with asyncio.timeout(2), await connect(server)(STREAM) as response:
         assert (await response.completion()).finish_reason == "stop"
