@@ -20,7 +20,6 @@ from yarl import URL
 from resilient_llm.transports.reading import next_read
 from resilient_llm.transports.sessions import Sessions
 
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Mapping

@@ -95,7 +95,7 @@ async def next_read(content: aiohttp.StreamReader) -> bytes:
 
 
 class Patience:
-    """Reads what follows a finish reason (usage, an end marker, the end of the bytes): `PATIENCE_SECONDS`, all of it."""
+    """Reads what follows a finish reason: usage, an end marker, the end of the bytes; `PATIENCE_SECONDS` for all."""
 
     _until: float | None = None
 

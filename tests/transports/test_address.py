@@ -49,7 +49,7 @@ def test_a_refused_url_with_a_password_is_not_repeated():
     """Passwords do not end up in logs by way of messages."""
     with pytest.raises(ValueError, match="not what was given"):
         parse_address("ftp://me:secret@host")
-    with pytest.raises(ValueError, match="base_url is not a URL$"):
+    with pytest.raises(ValueError, match=r"base_url is not a URL$"):
         parse_address("http://me:secret@ho\u2100st")  # of which the parser shows all before the path
 
 
