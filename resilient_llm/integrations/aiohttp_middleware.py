@@ -8,14 +8,14 @@ import aiohttp
 import attrs
 from aiohttp.payload import BytesPayload
 
-from resilient_llm.errors import BackendFailure, LLMError, ModelTimeoutError
+from resilient_llm.errors import LLMError, ModelTimeoutError
 from resilient_llm.pipeline import Pipeline
 
 from .aiohttp_answers import ObservedReader, RefusedResponse, SessionReceived, failure_of
 from .client_stack import Pipelines, client_stack
 from .http_backend import HTTPBackend, call_of, request_of
 from .observed_body import wire_info
-from .refusals import refusal_of, signed
+from .refusals import as_ours, refusal_of, signed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -107,7 +107,7 @@ class ResilientMiddleware:
         asked = await _asked(request, handler)
         try:
             response = await self._pipelines.of(request.url.authority)(asked)
-        except (LLMError, BackendFailure) as exc:
+        except Exception as exc:  # noqa: BLE001 - what is none of ours is raised again
             return self._refused(request, call_of(asked), exc)
         info = wire_info(response)
         head: aiohttp.ClientResponse = info.received.head  # type: ignore[attr-defined] # one of ours
@@ -119,10 +119,12 @@ class ResilientMiddleware:
         await self._pipelines.aclose()
 
     def _refused(
-        self, request: aiohttp.ClientRequest, call: HTTPCall, exc: LLMError | BackendFailure
+        self, request: aiohttp.ClientRequest, call: HTTPCall, exc: Exception
     ) -> aiohttp.ClientResponse:
         """The error as an answer, or aiohttp's exception where there is none."""
-        error = self._judged(exc)
+        error = as_ours(exc, self._backend.name)
+        if not isinstance(error, LLMError):
+            raise exc
         refusal = refusal_of(error, call)
         if refusal is not None:
             return RefusedResponse(request, refusal, error)
@@ -136,17 +138,6 @@ class ResilientMiddleware:
         ):
             made = signed(aiohttp.ClientConnectionError(str(made)), error)  # which no session repeats
         raise made from error
-
-    def _judged(self, exc: LLMError | BackendFailure) -> LLMError:
-        if isinstance(exc, LLMError):
-            return exc
-        from resilient_llm.policy.classify_exception import (  # noqa: PLC0415 - only stacks without a classifier
-            classify_exception,
-        )
-
-        error = classify_exception(exc, self._backend.name)
-        error.answer = exc.answer
-        return error
 
 
 async def _send(call: HTTPCall, edited: bytes | None) -> Received:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
-from resilient_llm.errors import BackendFailure, LLMError
+from resilient_llm.errors import LLMError
 from resilient_llm.pipeline import Pipeline
 
 from .client_stack import Pipelines, client_stack
@@ -13,7 +13,7 @@ from .http_backend import HTTPBackend, call_of, request_of
 from .httpx_family import Exceptions, HttpxExceptions, family_of
 from .httpx_sender import HttpxSender
 from .observed_body import wire_info
-from .refusals import refusal_of, signed
+from .refusals import as_ours, refusal_of, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
             return self._refused(family, request, call_of(asked), error)
         try:
             response = await self._pipelines.of(request.url.netloc)(asked)
-        except (LLMError, BackendFailure) as exc:
+        except Exception as exc:  # noqa: BLE001 - what is none of ours is raised again
             return self._given_up(family, request, asked, exc)
         info = wire_info(response)
         if response.outcome is None:
@@ -111,7 +111,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         calls = self._blocking()
         try:
             info, stream = calls.send(asked, self._exceptions)
-        except (LLMError, BackendFailure) as exc:
+        except Exception as exc:  # noqa: BLE001 - what is none of ours is raised again
             return self._given_up(family, request, asked, exc)
         return _answered(family, info, stream)
 
@@ -174,24 +174,13 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
             self.__dict__.setdefault("_calls", made)  # of two threads one is first
         return cast("BlockingCalls", self.__dict__["_calls"])
 
-    def _given_up(
-        self, family: Family, request: HTTPRequest, asked: Request, exc: LLMError | BackendFailure
-    ) -> HTTPResponse:
-        error = self._judged(exc)
+    def _given_up(self, family: Family, request: HTTPRequest, asked: Request, exc: Exception) -> HTTPResponse:
+        error = as_ours(exc, self._backend.name)
+        if not isinstance(error, LLMError):
+            raise exc
         if SDK_RETRIES in request.headers:
             _given_up.set(error)
         return self._refused(family, request, call_of(asked), error)
-
-    def _judged(self, exc: LLMError | BackendFailure) -> LLMError:
-        if isinstance(exc, LLMError):
-            return exc
-        from resilient_llm.policy.classify_exception import (  # noqa: PLC0415 - only stacks without a classifier
-            classify_exception,
-        )
-
-        error = classify_exception(exc, self._backend.name)
-        error.answer = exc.answer
-        return error
 
     def _refused(self, family: Family, request: HTTPRequest, call: HTTPCall, error: LLMError) -> HTTPResponse:
         """The error as an answer, or the client's exception where there is none."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -13,6 +14,8 @@ import attrs
 from resilient_llm.errors import BackendFailure
 from resilient_llm.response import ResponseInfo
 from resilient_llm.transports.reading import Patience
+
+from .refusals import as_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,13 +69,15 @@ class WireInfo(ResponseInfo):
 
 
 def wire_info(response: Response) -> WireInfo:
-    """What is known of a response that came over HTTP.
+    """What is known of a response that came over HTTP; where it breaks from now on, it does so with one of our errors.
 
     Raises:
         TypeError: It did not; the response is closed.
     """
     info = response.info
     if isinstance(info, WireInfo):
+        if response.outcome is None:
+            response.on_error(partial(as_ours, backend=info.backend))
         return info
     response.close()
     msg = "a stage answered by itself, without an answer over HTTP to hand on"

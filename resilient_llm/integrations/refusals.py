@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from resilient_llm.errors import ErrorCode
+from resilient_llm.errors import BackendFailure, ErrorCode, LLMError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resilient_llm.errors import LLMError
     from resilient_llm.http_call import HTTPCall
 
 TIMEOUTS: Final = frozenset({ErrorCode.MODEL_TIMEOUT, ErrorCode.DEADLINE_EXCEEDED})
@@ -43,6 +42,27 @@ def refusal_of(error: LLMError, call: HTTPCall) -> Refusal | None:
     if answer is not None and answer.body:
         body = answer.body  # what the backend said inside a 200
     return Refusal(status, headers, body)
+
+
+def as_ours(exception: Exception, backend: str) -> Exception:
+    """What stages without a classifier let through, as an error of ours; a program's own exceptions stay what they are.
+
+    Args:
+        exception: What was raised.
+        backend: The backend's name.
+    """
+    if isinstance(exception, LLMError):
+        return exception
+    from resilient_llm.policy.classify_exception import classify_exception  # noqa: PLC0415 - rarely needed
+    from resilient_llm.policy.classify_libraries import is_known  # noqa: PLC0415
+
+    if not is_known(exception):
+        return exception
+    error = classify_exception(exception, backend)
+    error.__cause__ = exception
+    if isinstance(exception, BackendFailure):
+        error.answer = exception.answer
+    return error
 
 
 def signed(exception: Raised, error: LLMError) -> Raised:

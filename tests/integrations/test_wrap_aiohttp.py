@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 import resilient_llm as rl
-from resilient_llm.testing import Answer, Cut, FaultServer, Reset, Stall, Status
+from resilient_llm.testing import Answer, Cut, ErrorEvent, FaultServer, Reset, Stall, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -200,6 +200,18 @@ async def test_a_stream_that_breaks_raises_where_it_broke():
                 lines.extend([line async for line in _kept(answer.content, lines)])
     assert any(b"content" in line for line in lines)
     assert caught.value.llm_error.partial.text
+
+
+async def test_stages_of_ones_own_need_no_classifier():
+    """A stream that says an error breaks as any other, where no stage classified it."""
+    async with (
+        FaultServer(ErrorEvent(after=2)) as server,
+        aiohttp.ClientSession(server.url) as made,
+        post(rl.wrap(made, middleware=[]), STREAM) as answer,
+    ):
+        with pytest.raises(aiohttp.ClientError) as caught:
+            await answer.read()
+    assert isinstance(caught.value.llm_error, rl.LLMError)
 
 
 @pytest.mark.parametrize("leave", [False, True], ids=["read", "left"])

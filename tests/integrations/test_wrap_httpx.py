@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 import resilient_llm as rl
-from resilient_llm.testing import Answer, FaultServer, Reset, Stall, Status
+from resilient_llm.testing import Answer, Cut, FaultServer, Reset, Stall, Status
 from resilient_llm.transports import reading
 
 CHAT: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -62,6 +62,44 @@ async def test_no_answer_is_the_librarys_exception(module, unused_tcp_port):
         with pytest.raises(module.ConnectError) as caught:
             await client.post(f"http://127.0.0.1:{unused_tcp_port}/v1/chat/completions", json=CHAT)
     assert caught.value.llm_error.attempts == 2
+
+
+async def test_stages_of_ones_own_need_no_classifier(module, unused_tcp_port):
+    """No connection, a refusal, a stream that breaks: as ever the library's own; a stage's own mistake stays itself."""
+
+    async def careless(request: rl.Request, call_next: rl.Handler) -> rl.Response:
+        if request.model == "broken":
+            raise LookupError(request.model)
+        return await call_next(request)
+
+    body = {**CHAT, "stream": True}
+    async with (
+        FaultServer([Status.failed(), Cut(after=2), Cut(after=2)]) as server,
+        module.AsyncClient(
+            base_url=server.base_url, transport=rl.ResilientTransport(middleware=[careless])
+        ) as client,
+    ):
+        with pytest.raises(module.ConnectError) as refused:
+            await client.post(f"http://127.0.0.1:{unused_tcp_port}/v1/chat/completions", json=CHAT)
+        with pytest.raises(LookupError):
+            await client.post("/chat/completions", json={**CHAT, "model": "broken"})
+        failed = await client.post("/chat/completions", json=CHAT)
+        with pytest.raises(module.TransportError) as cut:
+            await client.post("/chat/completions", json=body)
+        with pytest.raises(module.TransportError):
+            await asyncio.to_thread(_post_blocking, module, server.base_url, careless, body)
+    assert failed.status_code == 500
+    errors = [failed.extensions["llm_error"], refused.value.llm_error, cut.value.llm_error]
+    assert [error.code for error in errors] == [
+        rl.ErrorCode.MODEL_UNAVAILABLE,
+        rl.ErrorCode.MODEL_UNAVAILABLE,
+        rl.ErrorCode.MODEL_RESPONSE_INVALID,
+    ]
+
+
+def _post_blocking(module: Any, url: str, stage: Any, body: Any) -> None:
+    with module.Client(base_url=url, transport=rl.ResilientTransport(middleware=[stage])) as client:
+        client.post("/chat/completions", json=body)
 
 
 async def test_a_limit_is_the_librarys_timeout(module):
