@@ -22,7 +22,7 @@ from resilient_llm.transports.sessions import Sessions
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from resilient_llm.http_call import HTTPCall
     from resilient_llm.transports.sessions import Pool
@@ -120,7 +120,7 @@ class AiohttpSender:
             aiohttp.ClientError: What went wrong on the way.
         """
         request = call.original
-        headers = CIMultiDict((_text(name), _text(value)) for name, value in request.headers.raw)
+        headers = _headers(request.headers.raw)
         if edited is not None:
             headers.popall("content-length", None)
         coding = headers.get("accept-encoding")
@@ -196,8 +196,15 @@ async def _closing(guard: AsyncGenerator[None, None]) -> None:
 _closings: set[asyncio.Task[None]] = set()
 
 
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    """As aiohttp writes them into the same bytes again, which are UTF-8; what is none it must not refuse."""
+    try:
+        return CIMultiDict([(name.decode(), value.decode()) for name, value in raw])
+    except UnicodeDecodeError:
+        return CIMultiDict([(_text(name), _text(value)) for name, value in raw])
+
+
 def _text(raw: bytes) -> str:
-    """As aiohttp writes it into the same bytes again, which are UTF-8; what is none it must not refuse."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -109,7 +109,8 @@ class RateLimit:
         """Wait for the call's turn, send it, and learn from what comes back."""
         if self._quota.until:
             self._quota.check(request.model, self.clock.monotonic())
-        gate = self._gates.find(self.key(request))
+        key = self.key(request)
+        gate = self._gates.find(key)
         if gate is None and self._limits_itself:
             gate = self._gate(request)
         while True:
@@ -127,7 +128,7 @@ class RateLimit:
                 raise
             else:
                 break
-        self._gates.answered(self.key(request), gate, ticket, self.clock.monotonic())
+        self._gates.answered(key, gate, ticket, self.clock.monotonic())
         headers = response.info.headers
         if headers and tell_limits(headers):
             self._learn(request, ticket, headers)
