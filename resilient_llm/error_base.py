@@ -126,11 +126,16 @@ class LLMError(Exception):
         )
         text = f"{self.code}{f' ({where})' if where else ''}: {self.message}"
         if self.retry_after is not None:
-            text += f"; retry after {self.retry_after:g} s"
+            text += f"; retry after {_rounded(self.retry_after):g} s"
         if self.attempts > 1:
             text += f"; {self.attempts} attempts"
         text += "".join(f"; {note}" for note in getattr(self, "__notes__", ()))
         return f"{text}. {self.hint}" if self.hint else text
+
+
+def _rounded(seconds: float) -> float:
+    """As exact as a person wants to know it."""
+    return round(seconds, 1 if seconds >= 1 else 3)
 
 
 def count_attempts(trace: Iterable[Attempt]) -> int:

@@ -79,6 +79,14 @@ def test_the_text_tells_what_where_and_what_next() -> None:
     assert error.message == "too many requests"
 
 
+@pytest.mark.parametrize(("delay", "told"), [(59.83421, "59.8 s"), (3600.0, "3600 s"), (0.04321, "0.043 s")])
+def test_a_delay_is_told_as_exactly_as_it_matters(delay: float, told: str) -> None:
+    """The text rounds what `retry_after` has in full."""
+    error = ModelRateLimitedError("slow down", retry_after=delay)
+    assert f"slow down; retry after {told}. " in str(error)
+    assert error.retry_after == delay
+
+
 def test_a_single_error_overrides_its_class() -> None:
     """`retryable` and `backend_fault` of one error do not touch the class."""
     error = ModelOverloadedError("busy", retryable=False, backend_fault=False)

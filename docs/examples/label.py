@@ -69,4 +69,6 @@ def main(source: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python label.py reviews.txt labels.tsv")
     main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -57,7 +57,7 @@ class Telemetry:
         try:
             from opentelemetry import context, metrics, trace  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as exc:
-            msg = 'Telemetry needs OpenTelemetry: pip install "resilient_llm[otel]"'
+            msg = "Telemetry needs OpenTelemetry: pip install 'resilient-llm[otel]'"
             raise ModuleNotFoundError(msg, name=exc.name) from exc
         from .telemetry_attempts import Tools  # noqa: PLC0415 - imports OpenTelemetry
         from .telemetry_call import Call  # noqa: PLC0415 - same

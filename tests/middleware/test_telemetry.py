@@ -717,4 +717,4 @@ def test_without_opentelemetry_it_says_what_to_install() -> None:
         "except ModuleNotFoundError as error: print(error)\n"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert 'pip install "resilient_llm[otel]"' in shown.stdout
+    assert "pip install 'resilient-llm[otel]'" in shown.stdout
