@@ -20,10 +20,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests with very many calls")
 
 
-def pytest_configure() -> None:
-    """A shell's background jobs, and what they start, ignore Ctrl-C: tests of Ctrl-C would wait for ever."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+def pytest_configure(config: pytest.Config) -> None:
+    """What a busy machine or a job in the background would change is the same everywhere."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job's; tests of Ctrl-C would hang
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import HealthCheck, settings  # noqa: PLC0415 - not every session has it
+
+        slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.register_profile("busy machine", slow)
+        settings.load_profile("busy machine")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -85,8 +85,9 @@ EMPTY = routes({"/v1/models": {"data": []}, "/props": {}, "/api/tags": []})
 
 
 @pytest.fixture
-async def client():
-    """A client of places; closed when the test ends."""
+async def client(monkeypatch):
+    """A client of places that a busy machine has time to look at; closed when the test ends."""
+    monkeypatch.setattr(discovery, "LOOKING_SECONDS", 10)
     clients = []
 
     def make(*places, **options):
