@@ -14,6 +14,9 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
+# Bytecode is made of what is imported, and kept: most of what is installed never is, and tests start many processes.
+os.environ |= {"PIP_COMPILE": "0", "PYTHONDONTWRITEBYTECODE": ""}
+
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PICTURES = "matplotlib>=3.9"
 PYTHONS = nox.project.python_versions(PYPROJECT)

@@ -17,6 +17,7 @@ import traceback
 import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from loopback import PATIENCE, Together, Watched
@@ -456,7 +457,7 @@ def start(program: str, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=sys.path[0],
+        cwd=Path(__file__).parents[1],
     )
 
 
