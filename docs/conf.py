@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent / "_site"))
 
+import attrs
 from diagrams import DIAGRAMS
 from made_tables import TABLES, plain_markup
 
@@ -31,6 +32,7 @@ myst_heading_anchors = 4
 suppress_warnings = ["misc.highlighting_failure"]  # answers shortened by an ellipsis are shown as JSON
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # `OUTCOMES`, not what is in it
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 100
 add_module_names = False
@@ -47,10 +49,35 @@ def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
 def markup(_app: Sphinx, what: str, _name: str, _thing: object, _options: object, lines: list[str]) -> None:
     """Docstrings write code between single backticks. Of data, Napoleon takes what is before a colon for a type."""
     text = plain_markup("\n".join(lines))
-    lines[:] = (text.replace(": ", ":\n", 1) if what in {"data", "attribute"} else text).split("\n")
+    if what in {"data", "attribute", "property"}:
+        text = text.replace(": ", ":\n", 1)
+    lines[:] = text.split("\n")
+
+
+def defaults(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    thing: object,
+    _options: object,
+    signature: str | None,
+    returns: object,
+) -> tuple[str | None, object] | None:
+    """The defaults of attrs' classes, which are not in their source as others' are."""
+    if not (isinstance(thing, type) and attrs.has(thing) and signature):
+        return None
+    values = {field.name: field.default for field in attrs.fields(thing)}
+    told = re.sub(r"attr_dict\['(\w+)'\]\.default", lambda found: _told(values[found[1]]), signature)
+    return told.replace("= NOTHING", "= ..."), returns
+
+
+def _told(value: object) -> str:
+    text = repr(value)
+    return getattr(value, "__name__", f"{type(value).__name__}()") if text.startswith("<") else text
 
 
 def setup(app: Sphinx) -> None:
     """Before Napoleon reads the docstrings, which it does at 500."""
+    app.connect("autodoc-process-signature", defaults)
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", markup, priority=400)

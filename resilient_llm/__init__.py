@@ -81,11 +81,9 @@ if TYPE_CHECKING:
         Completion,
         Embeddings,
         FunctionCall,
-        Message,
         ModelInfo,
         PromptCut,
         PruneReport,
-        Request,
         Usage,
     )
     from .pipeline import Handler, Middleware, Pipeline, Transport
@@ -94,6 +92,7 @@ if TYPE_CHECKING:
     from .policy.retry_budget import RetryBudget
     from .presets import standard_stack
     from .providers import LLMBackendAdapter, LLMProvider, LLMProviderConfig
+    from .request import Message, Request
     from .response import Outcome, OutcomeKind, Response, observe
     from .settings import Settings, SettingsError
     from .sharing import State

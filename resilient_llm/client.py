@@ -36,8 +36,8 @@ class AsyncClient:
     """Calls a backend through a stack of stages.
 
     Args:
-        backend: A name (`"lmstudio"`, `"llamacpp"`, `"llamafile"`, `"openai"`, `"anthropic"`, `"openai-compatible"`,
-            `"offline"`).
+        backend: A name: `"auto"` (the local server that is there), `"lmstudio"`, `"ollama"`, `"llamacpp"`,
+            `"llamafile"`, `"openai"`, `"anthropic"`, `"openai-compatible"`, `"offline"`.
         model: The model to ask for; empty lets the backend choose.
         base_url: Where the backend is, as its own users write it; default: where it usually is.
         api_key: A string, or a function (sync or async) asked before each attempt; default: the environment's.

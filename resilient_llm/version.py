@@ -3,3 +3,4 @@
 from importlib.metadata import version
 
 __version__ = version("resilient-llm")
+"""The version that is installed."""

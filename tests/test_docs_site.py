@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -12,8 +13,12 @@ import typer.main
 
 import resilient_llm
 from resilient_llm.cli.app import app
+from resilient_llm.client import AsyncClient
 from resilient_llm.errors import ERROR_TYPES
+from resilient_llm.options import _EXTENSIONS
 from resilient_llm.policy.circuit_states import TRANSITIONS
+from resilient_llm.stages import StackOptions
+from resilient_llm.transports.http import HTTPOptions
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -46,8 +51,24 @@ def test_every_error_code_has_a_row(generated) -> None:
 
 def test_every_public_name_is_documented_once(generated) -> None:
     """The page of public names has every one of them, and the version."""
-    names = re.findall(r"^\.\. auto\w+:: [\w.]+\.(\w+)$", generated["public-names"](), re.MULTILINE)
+    names = re.findall(
+        r"^\.\. auto\w+:: [\w.]+\.(\w+)(?:\(.*\))?$", generated["public-names"](), re.MULTILINE
+    )
     assert sorted(names) == sorted([*resilient_llm.__all__, "__version__"])
+
+
+def test_every_option_has_a_row() -> None:
+    """The page of options has all of the stack, of the clients, of transports and of calls, and no others."""
+    page = (DOCS / "reference" / "options.md").read_text()
+    stack, client, call = (
+        {name for row in re.findall(r"(?m)^\| (`.*?`) \|", part) for name in re.findall(r"`(\w+)`", row)}
+        for part in page.split("\n## ")[1:]
+    )
+    assert stack == StackOptions.__annotations__.keys()
+    named = {"self", "transport", "options"}
+    assert client == inspect.signature(AsyncClient.__init__).parameters.keys() - named
+    assert call == {*_EXTENSIONS, "system", "model", "deadline", "recovery"}
+    assert all(f"`{name}" in page for name in HTTPOptions.__annotations__)
 
 
 def test_every_command_has_its_options(generated) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
 import resilient_llm
-from resilient_llm.errors import ERROR_TYPES
+from resilient_llm.errors import ERROR_TYPES, LLMError
 from resilient_llm.exports import EXPORTS
 from resilient_llm.policy.outcomes import OUTCOMES
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Calling": (".client", ".sync", ".sync_response", ".models", ".providers"),
+    "Calling": (".client", ".sync", ".sync_response", ".request", ".models", ".providers"),
     "The events of a stream, and what observers are told": (".events",),
     "Errors": (
         ".errors",
@@ -127,7 +128,10 @@ def _documented(home: str, name: str) -> str:
     options = ["members:"] + ["show-inheritance:"] * (value.__bases__ != (object,))
     if "__call__" in vars(value) and (value.__call__.__doc__ or ""):
         options.append("special-members: __call__")
-    return _fence(f"autoclass:: {module}.{name}", options)
+    if issubclass(value, enum.Enum):
+        options.append("undoc-members:")
+    alike = issubclass(value, LLMError) and value is not LLMError
+    return _fence(f"autoclass:: {module}.{name}{'(message, **details)' * alike}", options)
 
 
 def _fence(directive: str, options: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ class Conversation:
 
     What is sent is what `prune` would leave: the leading system and developer messages, and the longest tail of whole
     turns that fits. The window only moves forward, so that adding a message to a history of any length costs the
-    counting of that message.
+    counting of that message::
 
         talk = Conversation("gpt-4o", max_tokens=8_000, system="Be terse.")
         talk.add({"role": "user", "content": "Name three rivers."})
