@@ -27,12 +27,13 @@ class RetryBudget:
     """A bucket of retry tokens per key (a backend's model), safe to share between threads and event loops.
 
     At 100 % failure a fresh bucket funds 35 retries of transient failures, or 100 of throttling; after that each
-    retry must be earned.
+    retry must be earned: a retry that succeeds gives its cost back, a success at the first try 1. The token bucket of
+    the AWS SDKs' standard retry mode, with the costs of its version 2.1.
 
     Args:
-        capacity: Tokens in a full bucket.
-        cost: Tokens for a retry after a transient failure.
-        throttle_cost: Tokens for a retry after `MODEL_RATE_LIMITED`.
+        capacity: Tokens in a full bucket: 500.
+        cost: Tokens for a retry after a transient failure: 14.
+        throttle_cost: Tokens for a retry after `MODEL_RATE_LIMITED`: 5.
 
     Attributes:
         changed: Told the key and what was spent, or earned if negative, after the lock is released; must not raise.
@@ -58,10 +59,8 @@ class RetryBudget:
             spent = self._spent.get(key, 0)
             if spent + cost > self.capacity:
                 return None
-            self._spent[key] = spent + cost
-            self._spent.move_to_end(key)
-            if len(self._spent) > MAX_BUCKETS:
-                self._spent.popitem(last=False)
+            self._spent.pop(key, None)  # it becomes the newest
+            self._set(key, spent + cost)
         if self.changed is not None:
             self.changed(key, cost)
         return cost
@@ -71,8 +70,7 @@ class RetryBudget:
         if key not in self._spent:  # a full bucket, the usual case: nothing to do
             return
         with self._lock:
-            spent = self._spent.get(key, 0) - amount
-            self._set(key, spent)
+            self._set(key, self._spent.get(key, 0) - amount)
         if self.changed is not None:
             self.changed(key, -amount)
 
@@ -87,7 +85,9 @@ class RetryBudget:
             return dict(self._spent)
 
     def _set(self, key: Hashable, spent: int) -> None:
-        if spent > 0:
-            self._spent[key] = spent
-        else:
+        if spent <= 0:
             self._spent.pop(key, None)
+            return
+        self._spent[key] = spent
+        if len(self._spent) > MAX_BUCKETS:
+            self._spent.popitem(last=False)

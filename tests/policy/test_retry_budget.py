@@ -67,6 +67,22 @@ def test_the_number_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert [budget.tokens(key) for key in range(10)] == [500] * 7 + [486] * 3
 
 
+def test_what_others_tell_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet may use more models than anybody keeps in mind here."""
+    monkeypatch.setattr(retry_budget, "MAX_BUCKETS", 3)
+    budget = RetryBudget()
+    for key in range(10):
+        budget.told(key, 14)
+    assert budget.spent() == {7: 14, 8: 14, 9: 14}
+
+
+def test_retries_that_cost_nothing_are_never_refused() -> None:
+    """Nor is anything kept of them."""
+    budget = RetryBudget(cost=0)
+    assert budget.withdraw("m", BUSY) == 0
+    assert budget.spent() == {}
+
+
 @pytest.mark.parametrize("options", [{"capacity": -1}, {"cost": 1.5}, {"throttle_cost": "5"}])
 def test_impossible_options_are_rejected(options) -> None:
     """Wrong types and ranges fail at construction, naming the option."""
