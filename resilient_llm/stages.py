@@ -17,6 +17,7 @@ from .middleware import (
     Retry,
     TokenBudget,
 )
+from .middleware.probe import LEASE_MARGIN
 from .pipeline import name_of
 from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
 from .policy.outcomes import OUTCOMES, Row
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 LONGEST = 3600.0
 """Seconds after which a probe without any time limit is given up."""
-
-LEASE_MARGIN = 5.0
 
 
 class StackOptions(TypedDict, total=False):

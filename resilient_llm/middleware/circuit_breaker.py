@@ -63,8 +63,8 @@ class CircuitBreaker:
         max_timeout_duration: Each failed probe doubles the time open, up to this many seconds.
         jitter: The share by which the time open varies.
         lease: Seconds after which a probe that has not reported is given up and another may go. A call's own
-            limit (`attempt_timeout`, of a stream `first_token_timeout`) or deadline, plus 5 s, goes before
-            it.
+            limit (`attempt_timeout`, of a stream `first_token_timeout` if it says so) or deadline, plus 5 s,
+            goes before it.
         key: Which circuit a request belongs to. Default: its model, as each target has a breaker of its own.
         outcomes: Which failures count, if not as in `resilient_llm.policy.outcomes.OUTCOMES`.
         exclude: Exception classes, and functions of an exception, whose matches are neutral.

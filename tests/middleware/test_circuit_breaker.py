@@ -444,6 +444,8 @@ async def test_observers_that_were_there_before_the_probe_are_still_told(
         ({"extensions": {"attempt_timeout": 3600.0}}, 3605.0),
         ({"extensions": {"first_token_timeout": 20.0}}, 605.0),
         ({"extensions": {"first_token_timeout": 20.0}, "stream": True}, 25.0),
+        ({"extensions": {"attempt_timeout": 20.0}, "stream": True}, 25.0),
+        ({"extensions": {"attempt_timeout": 20.0, "first_token_timeout": None}, "stream": True}, 605.0),
         ({"deadline": 40.0}, 15.0),
         ({"deadline": 10.0}, 5.0),
         ({"deadline": 40.0, "extensions": {"attempt_timeout": 3.0}}, 8.0),
