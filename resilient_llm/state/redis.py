@@ -7,14 +7,13 @@ import json
 import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from resilient_llm.sharing import News, Portions
 
 from .ears import Ears
 from .link import BREAK, Link
 from .posts import Names, Post, read
-from .redis_store import RedisStore
+from .redis_store import RedisStore, forget_closed
 from .scripts import BOOK, LEASE
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class RedisState:
         self._ears = Ears()
         self._lock = Lock()
         self._process = os.getpid()
-        self._links: WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = WeakKeyDictionary()
+        self._links: dict[asyncio.AbstractEventLoop, Link] = {}
         self._last: Link | None = None
 
     def __repr__(self) -> str:
@@ -137,9 +136,10 @@ class RedisState:
                 self._process != os.getpid()
             ):  # the links are those of the process that this one was forked from
                 self._process, self._last = os.getpid(), None
-                self._links = WeakKeyDictionary()
+                self._links = {}
             link = self._links.get(loop)
             if link is None:
+                forget_closed(self._links)
                 link = self._links[loop] = Link(self._redis, self._names, self._ears)
             self._last = link
         return link

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +24,7 @@ class RedisStore:
     def __init__(self, connect: Callable[[], Redis], namespace: str) -> None:
         self._connect = connect
         self._namespace = namespace
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+        self._clients: dict[asyncio.AbstractEventLoop, Redis] = {}
 
     def __repr__(self) -> str:
         """The namespace."""
@@ -53,5 +52,12 @@ class RedisStore:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
+            forget_closed(self._clients)
             client = self._clients[loop] = self._connect()
         return client
+
+
+def forget_closed(kept: dict[asyncio.AbstractEventLoop, Any]) -> None:
+    """Let go of what is kept for event loops that have ended: connections hold on to their loop, so no weak key does."""
+    for loop in [loop for loop in tuple(kept) if loop.is_closed()]:
+        kept.pop(loop, None)

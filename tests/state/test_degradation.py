@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from redis_server import RedisServer
 from slow_line import SlowLine
 
@@ -137,6 +140,24 @@ async def test_nobody_there_at_all(unused_tcp_port: int, caplog: pytest.LogCaptu
         await calls(llm, 0.1)
         assert await calls(llm, 0.4) < LONGEST + SLACK
     assert told(caplog) == ["lost"]
+
+
+def test_loops_that_have_ended_are_let_go(unused_tcp_port: int) -> None:
+    """A program that runs one loop after the other, and closes nothing, keeps what belongs to the last one alone."""
+    state = rl.RedisState(f"redis://127.0.0.1:{unused_tcp_port}", "n")
+    store = state.cache_store()
+    loops = []
+
+    async def use() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await state.ready()
+        with pytest.raises(redis.ConnectionError):
+            await store.get("key")
+
+    for _ in range(3):
+        asyncio.run(use())
+    gc.collect()
+    assert [loop() is not None for loop in loops] == [False, False, True]
 
 
 async def test_open_circuits_and_cool_downs_outlive_an_empty_restart(server: RedisServer) -> None:
