@@ -58,6 +58,6 @@ class RedisStore:
 
 
 def forget_closed(kept: dict[asyncio.AbstractEventLoop, Any]) -> None:
-    """Let go of what is kept for event loops that have ended: connections hold on to their loop, so no weak key does."""
+    """Let go of what is kept for loops that have ended: connections hold on to theirs, so weak keys would not do."""
     for loop in [loop for loop in tuple(kept) if loop.is_closed()]:
         kept.pop(loop, None)

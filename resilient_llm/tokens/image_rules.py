@@ -15,7 +15,7 @@ import attrs
 
 from resilient_llm.validators import count as whole_number
 
-from .names import bare_name
+from .names import look_up
 
 if TYPE_CHECKING:
     from .image_size import Size
@@ -174,7 +174,6 @@ _GPT_5_5: Final = Patches(1.2, (2_500, 2_048), (10_000, 6_000), auto_is_original
 _CLAUDE: Final = ClaudePatches(1_568, 1_568, 750)
 _CLAUDE_SHARP: Final = ClaudePatches(2_576, 4_784)
 
-# A name stands for its dated and suffixed forms too, the longest wins.
 _RULES: Final[dict[str, ImageRule]] = {
     "gpt-4o": _GPT_4O,
     "gpt-4o-mini": Tiles(2_833, 5_667),
@@ -216,7 +215,4 @@ _RULES: Final[dict[str, ImageRule]] = {
 @lru_cache(1024)
 def image_rule(model: str) -> ImageRule:
     """The model's rule by its name, or a constant of 1,600 tokens where none is published."""
-    name = bare_name(model)
-    while name and name not in _RULES:
-        name = name.rpartition("-")[0]
-    return _RULES.get(name, Constant())
+    return look_up(model, _RULES) or Constant()

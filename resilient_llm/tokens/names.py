@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
 _MAKERS = frozenset({"openai", "anthropic", "azure", "azure_ai", "openrouter", "github"})
 
 
@@ -16,3 +23,11 @@ def bare_name(model: str) -> str:
         return f"{prefix}/{name}"
     name = name.removeprefix("ft:").partition(":")[0].partition("@")[0]
     return name.replace(".", "-") if name.startswith("claude") else name
+
+
+def look_up(model: str, table: Mapping[str, T]) -> T | None:
+    """What a table says of a model. A name stands for its dated and suffixed forms too, the longest wins."""
+    name = bare_name(model)
+    while name and name not in table:
+        name = name.rpartition("-")[0]
+    return table.get(name)

@@ -13,7 +13,7 @@ import attrs
 
 from resilient_llm.validators import count
 
-from .names import bare_name
+from .names import look_up
 
 
 @attrs.frozen
@@ -41,8 +41,7 @@ _EMBEDDING = ContextWindow(8_191)
 _CLAUDE = ContextWindow(200_000)
 _CLAUDE_LARGE = ContextWindow(1_000_000, max_output=128_000)
 
-# Where sources disagree, the smaller number. A name stands for its dated and suffixed forms too, the longest
-# wins.
+# Where sources disagree, the smaller number.
 _WINDOWS: dict[str, ContextWindow] = {
     "gpt-3.5-turbo": ContextWindow(16_385, max_output=4_096),
     "gpt-3.5-turbo-instruct": ContextWindow(4_096),
@@ -107,10 +106,7 @@ def context_window(model: str) -> ContextWindow | None:
     Dated and suffixed names (`gpt-4o-2024-08-06`, `gpt-5-mini`) have the limits of the longest listed name
     that they begin with; makers' prefixes and `ft:` do not matter.
     """
-    name = bare_name(model)
-    while name and name not in _WINDOWS:
-        name = name.rpartition("-")[0]
-    return _WINDOWS.get(name)
+    return look_up(model, _WINDOWS)
 
 
 def message_budget(
