@@ -36,8 +36,8 @@ class AsyncClient:
     """Calls a backend through a stack of stages.
 
     Args:
-        backend: A name: `"auto"` (the local server that is there), `"lmstudio"`, `"ollama"`, `"llamacpp"`,
-            `"llamafile"`, `"openai"`, `"anthropic"`, `"openai-compatible"`, `"offline"`.
+        backend: A name: `"auto"` (whichever local server answers), `"lmstudio"`, `"ollama"`, `"llamacpp"`,
+            `"llamafile"`, `"openai"`, `"anthropic"`, `"openai-compatible"` (which needs a `base_url`) or `"offline"`.
         model: The model to ask for; empty lets the backend choose.
         base_url: Where the backend is, as its own users write it; default: where it usually is.
         api_key: A string, or a function (sync or async) asked before each attempt; default: the environment's.
@@ -57,7 +57,7 @@ class AsyncClient:
     `functions`, `function_call`, `response_format`, ...) go into the body untouched.
 
     Raises:
-        LLMError: From every call; see the error codes.
+        LLMError: From every call, see the error codes; and here for an unknown backend or wrong `defaults`.
     """
 
     def __init__(

@@ -32,3 +32,4 @@ class SystemClock:
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
+"""The default of every `clock=`."""

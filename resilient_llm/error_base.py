@@ -70,6 +70,10 @@ class LLMError(Exception):
         context_requested: The size of the request in tokens, if the backend named it.
         partial: What had arrived before the failure, or None.
 
+    Attributes:
+        code: The class's `ErrorCode`; one class for each code.
+        hint: What to do next, which `str()` shows.
+
     Stages may add notes (`add_note`), which `str()` shows. The pipeline adds `attempts` (how many times the backend was
     called) and `trace` (one `Attempt` for each), `ErrorClassifier` the `answer` (what the backend answered, if it did).
     Errors can be pickled and copied; `__cause__` is lost by pickling, as for every exception.

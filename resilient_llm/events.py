@@ -47,8 +47,11 @@ class ToolCall:
 class ToolCallDelta:
     """A fragment of a tool call; handed over only with `tool_deltas=True`.
 
-    `id` and `name` are empty in all fragments of a call but the first; `arguments` is the next piece of the
-    JSON text.
+    Args:
+        index: The call's place among the calls of this answer, from 0.
+        id: Empty in all fragments of a call but the first.
+        name: The function's; empty in all but the first, too.
+        arguments: The next piece of the JSON text.
     """
 
     index: int
@@ -66,7 +69,12 @@ class UsageEvent:
 
 @attrs.frozen
 class Restarted:
-    """The stream broke and begins again: drop what came before."""
+    """The stream broke and begins again: drop what came before.
+
+    Args:
+        reason: What ended it.
+        attempt: The number of the attempt that begins, counted over the whole call.
+    """
 
     reason: LLMError
     attempt: int

@@ -35,7 +35,15 @@ __all__ = [
 
 @attrs.frozen
 class Usage:
-    """Tokens as the backend counted them; None where it did not say."""
+    """Tokens as the backend counted them; None where it did not say.
+
+    Args:
+        prompt_tokens: The prompt's, those included that came out of the backend's cache.
+        completion_tokens: The answer's, what the model thought included.
+        total_tokens: Both together.
+        cached_tokens: Those of the prompt that came out of the backend's cache.
+        reasoning_tokens: Those of the answer that the model thought.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -186,7 +194,13 @@ class Completion:
 
 @attrs.frozen
 class Embeddings:
-    """Vectors in the order of the texts."""
+    """Vectors in the order of the texts.
+
+    Args:
+        vectors: One for each text, all of the model's number of dimensions.
+        model: The model that answered, as the backend names it.
+        usage: Tokens, as the backend counted them; of all batches together.
+    """
 
     vectors: list[list[float]]
     model: str = ""

@@ -14,16 +14,24 @@ if TYPE_CHECKING:
 
 
 class OutcomeKind(StrEnum):
-    """The three ways in which a response ends, and how a stage accounts for them."""
+    """The three ways in which a response ends: `completed`, `failed` or `abandoned`."""
 
     COMPLETED = "completed"
+    """The final event was received."""
     FAILED = "failed"
+    """An error ended it."""
     ABANDONED = "abandoned"
+    """It was closed early, cancelled or dropped: that says nothing about the backend."""
 
 
 @attrs.frozen
 class Outcome:
-    """How a response ended: completed, failed with an error, or abandoned by its caller."""
+    """How a response ended: completed, failed with an error, or abandoned by its caller.
+
+    Args:
+        kind: Which of the three.
+        error: What a failed one failed with; of an abandoned one the cancellation, if there was one.
+    """
 
     kind: OutcomeKind
     error: BaseException | None = None

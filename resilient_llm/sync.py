@@ -48,7 +48,7 @@ class Client:
     Raises:
         LLMError: From every call; see the error codes.
         RuntimeError: From every call of a client that is closed, or from one in its own event loop.
-        TypeError: A connector or a session is given.
+        TypeError: A connector or a session is given; and what `AsyncClient` raises of its options.
     """
 
     def __init__(

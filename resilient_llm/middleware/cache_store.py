@@ -26,8 +26,12 @@ class MemoryStore:
 
     Args:
         max_entries: How many answers.
-        max_bytes: What they may take, all in all.
+        max_bytes: What they may take, all in all: 64 MiB. A larger answer is not kept.
         clock: Time.
+
+    Raises:
+        TypeError: A bound is no whole number.
+        ValueError: A bound below 0.
     """
 
     def __init__(

@@ -49,7 +49,8 @@ class CircuitBreaker:
     closes the circuit with its first content; should the stream break later, that is one failure.
 
     Thread-safe: one breaker may serve clients on several event loops. Belongs inside the retry, and outside
-    the attempt's timeout: it never sees a hang otherwise.
+    the attempt's timeout: it never sees a hang otherwise. After Nygard, "Release It!" (2007); generations as
+    in gobreaker, the two ways to trip as in Finagle.
 
     Args:
         breaker: An existing `aiobreaker.CircuitBreaker` whose `fail_max`, `timeout_duration`, exclusions,

@@ -29,7 +29,11 @@ class Logging:
     pruning, `DEBUG` every attempt, `WARNING` only what went wrong. Fields bound with
     `structlog.contextvars.bind_contextvars` come along.
 
-    Events: `llm.call` (at its end), `llm.attempt`, `llm.wait`, `llm.fallback`, `llm.pruned`, `llm.prompt_cut`.
+    Events: `llm.call` (at its end), `llm.attempt`, `llm.wait`, `llm.fallback`, `llm.pruned`, `llm.prompt_cut`; times in
+    seconds. See `docs/reference/logging.md`.
+
+    Args:
+        clock: Time.
     """
 
     role = "logging"

@@ -48,11 +48,11 @@ class _HeldBackError(LimitExceededError):
 class RateLimit:
     """Keep to limits on requests and tokens, learn the backend's from its headers, and wait together after a 429.
 
-    Without arguments it sets no limit of its own. It then learns from answers (`x-ratelimit-*`,
-    `anthropic-ratelimit-*`) how much the backend still allows, and holds calls back before they would be refused.
-    After a refusal all calls of the same key wait until the backend's `Retry-After` and a little longer by chance, then
-    go at the pace at which it answered before; a backend that does not say how long is left alone for half a second,
-    then twice as long each time. A spent quota is answered here, unasked, for `max_cooldown` seconds.
+    Without arguments it only learns from answers (`x-ratelimit-*`, `anthropic-ratelimit-*`) how much the backend still
+    allows, and holds calls back before they would be refused. After a refusal calls of the same key wait until the
+    backend's `Retry-After` and a little longer by chance, then go at the pace at which it answered before, which grows
+    and halves as TCP's does (Jacobson, 1988); a backend that does not say how long is left alone for half a second,
+    then twice as long each time. A spent quota is answered here for `max_cooldown` seconds.
 
     Calls wait in order of arrival. One whose wait would end after its deadline, or be longer than its `max_wait`, is
     rejected at once, and `retry_after` says how long it would have been.

@@ -37,6 +37,9 @@ def decorrelated_jitter(
 ) -> WaitGenerator:
     """A schedule for `Retry(wait=decorrelated_jitter(), jitter=None)`.
 
+    Each wait is drawn between `base` and thrice the last. It finishes contended work sooner than full jitter, for a
+    few more calls: Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
+
     Args:
         base: The shortest wait, in seconds.
         max_value: The longest.
@@ -57,6 +60,9 @@ class Retry:
     While a model is loading, the calls of all who use this object wait together, those that come meanwhile included,
     and one of them asks once a second, without counting retries. Where a `Fallback` has another target, waits are
     short (`max_wait` of `Extensions`).
+
+    Jitter after Brooker, "Exponential Backoff And Jitter" (AWS, 2015); the budget is that of the AWS SDKs, see
+    `RetryBudget`.
 
     Args:
         max_retries: Attempts after the first; a call's own `max_retries` wins.

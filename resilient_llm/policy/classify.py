@@ -73,7 +73,9 @@ def classify(
     model: str | None = None,
     now: float | None = None,
 ) -> LLMError:
-    """Turn what a backend answered instead of a result into the error that it means.
+    """Turn what a backend answered instead of a result into the error that it means; never raises.
+
+    Codes and types count first, then wording, then the status, then the vaguest codes.
 
     Args:
         status: The HTTP status; None if there was none.

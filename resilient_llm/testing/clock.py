@@ -116,6 +116,10 @@ def _loop_time() -> float:
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in virtual time, like `asyncio.run`."""
+    """Run a coroutine in virtual time, like `asyncio.run`, and give its result.
+
+    Raises:
+        RuntimeError: Nothing is scheduled and nothing ready: its tasks wait for each other.
+    """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)

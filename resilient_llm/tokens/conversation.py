@@ -37,6 +37,10 @@ class Conversation:
         tools: Functions that are offered with every request; their tokens are taken off.
         keep_history: Keep what has slid out of the window, for `history`. False bounds the memory.
         counter: A counter to share with other conversations, instead of one for `model`.
+
+    Raises:
+        ValueError: `max_tokens` is no whole number above 0.
+        TypeError: A tool is malformed.
     """
 
     def __init__(

@@ -48,6 +48,10 @@ class ShortenResults:
 
     Args:
         tokens: How long a result's text may be once it is shortened; 32 or more. Shorter ones stay as they are.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is below 32.
     """
 
     tokens: int = attrs.field(default=256, validator=_enough)

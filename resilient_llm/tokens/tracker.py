@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class TokenTracker:
     """Counts texts and conversations, and makes conversations fit. Thread-safe.
 
-    Needs no network, ever. OpenAI's models are counted exactly; for others see `ChatCounter`.
+    Needs no network, ever. OpenAI's models are counted exactly, with their own vocabulary by tiktoken and the overheads
+    that OpenAI's cookbook publishes; for others see `resilient_llm.tokens.ChatCounter`.
 
     Args:
         model: The model's name.
@@ -82,8 +83,13 @@ class TokenTracker:
     ) -> int:
         """The tokens of a whole request, as the backend would report them in `usage.prompt_tokens`.
 
+        Args:
+            messages: The conversation.
+            tools: The functions offered, in OpenAI's shape.
+
         Raises:
             MalformedMessageError: A message is malformed; the error names its index.
+            TypeError: A tool is malformed.
         """
         return self._counter.conversation(messages, tools=tools)
 
