@@ -118,7 +118,7 @@ def test_an_error_leads_to_the_line_that_called() -> None:
             llm.generate("Hello")  # this line
         frames = traceback.extract_tb(caught.value.__traceback__)
         assert frames[0].line == 'llm.generate("Hello")  # this line'
-        assert {"complete", "send"} <= {frame.name for frame in frames}
+        assert {"complete", "__call__"} <= {frame.name for frame in frames}
 
 
 def test_an_error_keeps_nothing_alive() -> None:
