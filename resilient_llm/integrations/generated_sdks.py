@@ -6,6 +6,7 @@ an exception of an answer.
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,23 @@ def wrap(client: Any, middleware: Sequence[Middleware] | None, options: StackOpt
         exceptions=SDKExceptions(client),
         others=others,
     )
-    return client.with_options(http_client=http, max_retries=0)
+    return _on(client, http)
+
+
+def _on(client: Any, http: Any) -> Any:
+    """A copy of the client on another HTTP client, without retries.
+
+    A class of somebody's own may be made with other arguments than the SDK's, and know more than it was made with: it
+    is copied as it is, but for what refers to it, which are the parts of its API.
+    """
+    if type(client).__module__.partition(".")[0] == package_of(client).__name__.partition(".")[0]:
+        return client.with_options(http_client=http, max_retries=0)
+    twin = copy.copy(client)
+    twin._client, twin.max_retries = http, 0  # noqa: SLF001 - no argument of its own takes it
+    for name, value in vars(client).items():
+        if getattr(value, "_client", None) is client:
+            setattr(twin, name, type(value)(twin))
+    return twin
 
 
 def label_of(client: Any) -> str:

@@ -18,7 +18,7 @@ from resilient_llm.sync_loop import LoopThread
 
 from .http_backend import HTTPBackend, call_of
 from .httpx_family import family_of
-from .httpx_sender import HttpxSender
+from .httpx_sender import HttpxSender, closed
 from .observed_body import wire_info
 from .refusals import signed
 from .worked_answer import WorkedReceived
@@ -117,13 +117,14 @@ class BlockingCalls:
                 inside.transport.close()
 
 
-def _sending(inside: _Inside, asked: Request) -> Callable[[Job[None]], Coroutine[Any, Any, None]]:
-    async def send(job: Job[None]) -> None:
+def _sending(inside: _Inside, asked: Request) -> Callable[[Job[bool]], Coroutine[Any, Any, bool]]:
+    async def send(job: Job[bool]) -> bool:
+        """True at the end of the answer; a job that is abandoned gives nothing."""
         response = await inside.pipelines.of(call_of(asked).original.url.netloc)(asked)
         info = wire_info(response)
         if response.outcome is not None:
             job.put((info, b"".join(info.chunks)))
-            return
+            return True
         job.put((info, None))
         chunks = info.chunks
         try:
@@ -132,7 +133,7 @@ def _sending(inside: _Inside, asked: Request) -> Callable[[Job[None]], Coroutine
                     if job.put(chunks.popleft()):
                         await job.room()
                 if response.outcome is not None:
-                    return
+                    return True
                 await response.receive(once=True)
         finally:
             response.close()
@@ -150,7 +151,7 @@ class _Relay:
     """The bytes of a streamed answer, as they come from the loop."""
 
     def __init__(
-        self, request: HTTPRequest, job: Job[None], exceptions: Exceptions, calls: BlockingCalls
+        self, request: HTTPRequest, job: Job[bool], exceptions: Exceptions, calls: BlockingCalls
     ) -> None:
         self._request = request
         self._job = job
@@ -163,7 +164,8 @@ class _Relay:
         try:
             while not isinstance(item := job.take(), Done):
                 yield cast("bytes", item)
-            outcome(item)
+            if not outcome(item):
+                raise closed()
         except LLMError as error:
             raise signed(self._exceptions.failure(self._request, error), error) from error
         finally:

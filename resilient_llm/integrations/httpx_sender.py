@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from resilient_llm.errors import ModelUnavailableError
 
 from .aiohttp_sender import AiohttpSender, is_rewritten, is_untouched
 from .httpx_family import HttpxReceived, family_of
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
     """Sends a request, which came from a call, through a transport."""
 
 
+OWN_WORDS: Final = frozenset({"sni_hostname", "target", "trace"})
+"""Extensions of a request that only the library's own transport understands."""
+
+
 class HttpxSender:
     """Sends by the transport that is chosen for a request.
 
@@ -33,25 +42,42 @@ class HttpxSender:
         self._choose = choose
         self._through = through or _through
         self._stand_ins: dict[int, AiohttpSender] = {}
+        self._closed = False
 
     async def send(self, call: HTTPCall, edited: bytes | None) -> Received:
-        """Send a call as it came, or with another body; bodies that are no plain bytes by the transport itself."""
+        """Send a call as it came, or with another body; bodies that are no plain bytes by the transport itself.
+
+        Raises:
+            ModelUnavailableError: The client was closed, and this is an attempt of a call that had begun before.
+        """
+        if self._closed:
+            raise closed()
         request = call.original
         family = family_of(request)
         transport = self._choose(request)
-        plain = call.body is not None and not (call.asked.signed and is_rewritten(request))
-        if plain and is_untouched(transport, family):
+        plain = call.body is not None and OWN_WORDS.isdisjoint(request.extensions)
+        if plain and is_untouched(transport, family) and not (call.asked.signed and is_rewritten(request)):
             stand_in = self._stand_ins.get(id(transport))
             if stand_in is None:
                 stand_in = self._stand_ins[id(transport)] = AiohttpSender(transport)
-            return await stand_in.send(call, edited)
+            with suppress(
+                aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError
+            ):  # the transport has its own words for it
+                return await stand_in.send(call, edited)
         if edited is not None:
             request = family.with_body(request, edited)
         return await self._through(transport, request, call)
 
     async def aclose(self) -> None:
         """Close what stood in for transports; these are closed by whoever made them."""
+        self._closed = True
         await asyncio.gather(*(stand_in.aclose() for stand_in in self._stand_ins.values()))
+
+
+def closed() -> ModelUnavailableError:
+    """What ends a call whose client is closed."""
+    msg = "the client was closed while the call was on its way"
+    return ModelUnavailableError(msg, retryable=False, backend_fault=False)
 
 
 async def _through(transport: Any, request: HTTPRequest, _call: HTTPCall) -> Received:

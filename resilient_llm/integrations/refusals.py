@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TIMEOUTS: Final = frozenset({ErrorCode.MODEL_TIMEOUT, ErrorCode.DEADLINE_EXCEEDED})
 """What a client's library calls a timeout."""
 
+LIBRARIES: Final = frozenset({"aiohttp", "httpx", "httpx2"})
+
 Raised = TypeVar("Raised", bound=Exception)
 
 
@@ -34,7 +36,7 @@ def refusal_of(error: LLMError, call: HTTPCall) -> Refusal | None:
     if answer is not None and answer.status >= 400:
         return Refusal(answer.status, answer.headers, answer.body)
     status, body = call.asked.refused(error)
-    if status is None or error.code in TIMEOUTS:
+    if status is None or error.code in TIMEOUTS or (answer is None and _is_a_librarys(error.__cause__)):
         return None
     headers = {"content-type": "application/json", "x-should-retry": "false"}
     if error.retry_after is not None:
@@ -63,6 +65,11 @@ def as_ours(exception: Exception, backend: str) -> Exception:
     if isinstance(exception, BackendFailure):
         error.answer = exception.answer
     return error
+
+
+def _is_a_librarys(cause: BaseException | None) -> bool:
+    """Did the request never leave the client's library: an address or a header that is none?"""
+    return type(cause).__module__.partition(".")[0] in LIBRARIES
 
 
 def signed(exception: Raised, error: LLMError) -> Raised:

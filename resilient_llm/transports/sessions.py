@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 READ_BUFFER_BYTES: Final = 64 * 1024
+MAX_HEADER_BYTES: Final = 64 * 1024
+"""aiohttp's own bound, 8 KiB, is less than what proxies and policies put into one header."""
 
 
 class Closable(Protocol):
@@ -135,6 +137,7 @@ class Sessions:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             read_bufsize=READ_BUFFER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
         )
 
     def _make_connector(self) -> aiohttp.BaseConnector:

@@ -1,0 +1,143 @@
+"""Wrapped clients where few look: classes of one's own, clients closed too early, what is no request at all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+import pytest
+
+import resilient_llm as rl
+from resilient_llm.testing import Answer, FaultServer, Stall, Status, serving
+
+CHAT: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def _at_once() -> Any:
+    while True:
+        yield 0.01
+
+
+OPTIONS: Any = {"wait": _at_once, "jitter": None}
+
+
+class Tagged(openai.OpenAI):
+    """A client of somebody's own, made with other arguments than the SDK's."""
+
+    def __init__(self, server: FaultServer, tag: str) -> None:
+        super().__init__(base_url=server.base_url, api_key="k", max_retries=5)
+        self.tag = tag
+
+    def ask(self) -> str:
+        return f"{self.tag}: {self.chat.completions.create(**CHAT).choices[0].message.content}"
+
+
+def test_a_class_of_ones_own_is_wrapped_with_all_that_it_knows():
+    """Attributes and methods, with parts of the API that were used before; the original stays as it was."""
+    with serving(Answer(), Status.failed(), Answer(), reply="Hi") as server:
+        bare = Tagged(server, "bare")
+        assert bare.ask() == "bare: Hi"
+        bare.tag = "later"
+        with rl.wrap(bare, **OPTIONS) as client:
+            assert type(client) is Tagged
+            assert client.ask() == "later: Hi"
+            assert (client.max_retries, bare.max_retries) == (0, 5)
+            assert bare.chat.completions._client is bare
+    assert len(server.requests) == 3
+
+
+# Closed too early ...
+
+
+@pytest.mark.parametrize("recovery", ["raise", "replay"])
+def test_a_sync_client_that_is_closed_breaks_its_streams_off(recovery):
+    """What is read afterwards raises, as the bare client does; no stream ends as if it were complete."""
+    with serving(Stall(after=1)) as server:
+        client = rl.wrap(openai.OpenAI(base_url=server.base_url, api_key="k"), recovery=recovery, **OPTIONS)
+        stream = client.chat.completions.create(**CHAT, stream=True)
+        assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
+        client.close()
+        with pytest.raises(openai.APIConnectionError) as caught:
+            list(stream)
+    assert not caught.value.llm_error.retryable
+    assert len(server.requests) == 1
+
+
+async def test_a_client_that_is_closed_sends_nothing_any_more():
+    """Neither the repetition of a stream that its closing broke, nor the retry that a call was waiting for."""
+
+    def soon() -> Any:
+        while True:
+            yield 0.05
+
+    async with FaultServer([Stall(after=1), Status.failed()]) as server:
+        bare = openai.AsyncOpenAI(base_url=server.base_url, api_key="k")
+        client = rl.wrap(bare, recovery="replay", wait=soon, jitter=None)
+        stream = await client.chat.completions.create(**CHAT, stream=True)
+        await anext(stream)
+        call = asyncio.create_task(client.chat.completions.create(**CHAT))
+        while len(server.requests) < 2:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.005)
+        await client.close()
+        with pytest.raises(openai.APIConnectionError):
+            _ = [chunk async for chunk in stream]
+        with pytest.raises(openai.APIConnectionError) as caught:
+            await call
+        assert "was closed" in str(caught.value.llm_error)
+        assert len(server.requests) == 2
+        sender = client._client._transport._sender
+        assert not any(one._sessions._pools for one in sender._stand_ins.values())
+
+
+# What is no request ...
+
+
+def test_an_address_that_is_none_is_the_librarys_error():
+    """No answer is made up for what never was a request: the bare client's exception, with ours on the SDK's."""
+    with rl.wrap(httpx2.Client(), **OPTIONS) as client:
+        for address in ("/x", "ftp://host/x"):
+            with pytest.raises(httpx2.UnsupportedProtocol):
+                client.get(address)
+    sdk = rl.wrap(openai.OpenAI(base_url="localhost:1234/v1", api_key="k"), **OPTIONS)
+    with sdk, pytest.raises(openai.APIConnectionError) as caught:
+        sdk.chat.completions.create(**CHAT)
+    assert caught.value.llm_error.code == "MODEL_INVALID_REQUEST"
+    assert caught.value.llm_error.attempts == 1
+
+
+async def test_a_header_that_is_none_is_the_librarys_error():
+    """The same where the library refuses to write it."""
+    async with FaultServer() as server, rl.wrap(httpx.AsyncClient(), **OPTIONS) as client:
+        with pytest.raises(httpx.TransportError):
+            await client.post(f"{server.base_url}/chat/completions", json=CHAT, headers={"a": "b\r\nc: d"})
+        assert server.requests == []
+
+
+def test_extensions_for_the_transport_are_the_transports():
+    """What only the library's own transport understands is sent by it."""
+    told: list[str] = []
+    with serving() as server, rl.wrap(httpx.Client(), **OPTIONS) as client:
+        address = f"{server.url}/nowhere"
+        more: Any = {"target": b"/v1/chat/completions", "trace": lambda name, _: told.append(name)}
+        assert client.post(address, json=CHAT, extensions=more).status_code == 200
+        assert server.requests[0].path == "/v1/chat/completions"
+    assert told
+
+
+async def test_long_headers_are_no_error():
+    """Policies and proxies write more into one than aiohttp takes by itself."""
+    long = "x" * 20_000
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nx-policy: {long}\r\ncontent-length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/models"
+    async with server, rl.wrap(httpx.AsyncClient(), **OPTIONS) as client:
+        assert (await client.get(address)).headers["x-policy"] == long
