@@ -1,4 +1,4 @@
-"""What can be run over this project: `nox -l` lists it, plain `nox` runs lint, typing and tests."""
+"""What can be run over this project: `nox -l` lists it, plain `nox` runs what has to pass before a release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "typing", "tests"]
+nox.options.sessions = ["lint", "typing", "tests", "docs", "package"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
@@ -69,7 +69,7 @@ def _least(requirement: str) -> tuple[str, str]:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Wheel and sdist: their contents, the wheel in an empty environment, and its tests; `-- tests` for all of them."""
+    """Wheel and sdist: their contents, the wheel in an empty environment, and tests of it; `-- tests` for all."""
     work = Path(session.cache_dir).resolve() / "package"
     shutil.rmtree(work / "dist", ignore_errors=True)
     session.install("build")
@@ -92,8 +92,12 @@ def package(session: nox.Session) -> None:
         session.run("pytest", *(session.posargs or PUBLIC), "--ignore=tests/test_architecture.py")
 
 
-PUBLIC = ("tests/test_client.py", "tests/test_sync.py", "tests/test_examples.py", "tests/tokens")
-"""Tests of what users touch, of the data in the package, and of programs that use it from outside."""
+PUBLIC = (
+    "tests/test_client.py",
+    "tests/test_examples.py",
+    *(f"tests/tokens/test_{name}.py" for name in ("package", "tracker", "vocabulary")),
+)
+"""Tests of what users touch, of programs that use it from outside, and of the data in the package."""
 
 
 @nox.session
