@@ -52,9 +52,9 @@ class AsyncClient:
         options: The options of `standard_stack`: `deadline`, `max_retries`, `fallback`, ...; see `StackOptions`.
 
     Each call takes `system`, `model`, `deadline`, `max_retries`, `initial_backoff`, `first_token_timeout`,
-    `idle_timeout`, `attempt_timeout`, `recovery`, `tool_deltas`, `extra_headers`, `extra_query`, `extra_body` (times
-    in seconds). All other keywords (`temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `tools`, `tool_choice`,
-    `functions`, `function_call`, `response_format`, ...) go into the body untouched.
+    `idle_timeout`, `attempt_timeout`, `recovery`, `cache`, `tool_deltas`, `extra_headers`, `extra_query`, `extra_body`
+    (times in seconds). All other keywords (`temperature`, `max_tokens`, `top_p`, `stop`, `seed`, `tools`,
+    `tool_choice`, `functions`, `function_call`, `response_format`, ...) go into the body untouched.
 
     Raises:
         LLMError: From every call, see the error codes; and here for an unknown backend or wrong `defaults`.

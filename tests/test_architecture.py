@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,16 @@ def test_imports_go_upward_only(path: Path) -> None:
             row_of(target) == row_of(part) and (part in SIDEWAYS or row_of(part) == len(ROWS) - 1)
         )
         assert allowed, f"{path.name} (row {row_of(part) + 1}) imports {name} (row {row_of(target) + 1})"
+
+
+def test_the_page_about_the_layout_names_every_part() -> None:
+    """Row by row, as the imports have them, and nothing that is not there."""
+    page = (ROOT / "docs" / "contributing.md").read_text()
+    rows = re.findall(r"^\| \d \| (.*?) \| .*? \|$", page, re.MULTILINE)
+    told = [{name.removesuffix("/") for name in re.findall(r"`(\w+/?)`", row)} for row in rows]
+    assert told == [set(parts) - {"__init__"} for parts in ROWS]
+    parts = {part_of(path) for path in MODULES} - {"__init__"}
+    assert parts == set().union(*told)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from resilient_llm.errors import DeadlineExceededError
 from resilient_llm.policy.request_key import call_key
 from resilient_llm.timeout import Timeout
 
-from .flight import Caller, Ended, Flight, Tables, fail
+from .flight import Caller, Flight, Landing, Tables, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ class Coalesce:
         if left := self._tables.here().left:
             await asyncio.wait(left)
 
-    async def _wait(self, caller: Caller) -> Ended:
+    async def _wait(self, caller: Caller) -> Landing:
         deadline = caller.request.deadline
         if deadline is None:
             return await caller.ended

@@ -52,7 +52,8 @@ class Landed:
         return response
 
 
-Ended: TypeAlias = Landed | Exception
+Landing: TypeAlias = Landed | Exception
+"""What a shared call gave."""
 
 
 def _own(event: Event) -> Event:
@@ -82,7 +83,7 @@ class Caller:
     """One who waits. `ended` is told what the call gave."""
 
     request: Request
-    ended: asyncio.Future[Ended] = attrs.field(
+    ended: asyncio.Future[Landing] = attrs.field(
         factory=lambda: asyncio.get_running_loop().create_future(), init=False
     )
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)

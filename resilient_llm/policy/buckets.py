@@ -1,7 +1,7 @@
 """Token buckets: how much may be taken now, and when there will be more.
 
 Two kinds, by what backends do: `Bucket` fills steadily (OpenAI, Groq and Anthropic, whose reset is the time until it is
-full again), `Window` is filled all at once at an instant (Together, OpenRouter, Cerebras and most gateways).
+full again), `Refilled` is filled all at once at an instant (Together, OpenRouter, Cerebras and most gateways).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Bucket:
 
 
 @attrs.define(eq=False)
-class Window(Bucket):
+class Refilled(Bucket):
     """Filled to its capacity at one instant, and again each minute, as far as anybody knows.
 
     Args:

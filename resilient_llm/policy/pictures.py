@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .buckets import MINUTE, SOON, Bucket, Window
+from .buckets import MINUTE, SOON, Bucket, Refilled
 
 if TYPE_CHECKING:
     from .rate_headers import Told
@@ -22,7 +22,7 @@ def pictured(told: Told, unseen: float, age: float, now: float) -> Bucket:
     name = f"the backend's limit on {told.counts.words}"
     if not told.steady:
         full_at = now + max(told.reset, SOON)
-        return Window(name, told.counts, told.limit, 0.0, told.remaining - unseen, now, full_at)
+        return Refilled(name, told.counts, told.limit, 0.0, told.remaining - unseen, now, full_at)
     used = told.limit - told.remaining
     rate = used / told.reset if used and told.reset else told.limit / MINUTE
     level = told.remaining - max(0.0, unseen - rate * age)

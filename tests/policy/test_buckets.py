@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resilient_llm.policy.buckets import NOTHING, Bucket, Count, Window, allowance, one_call, total
+from resilient_llm.policy.buckets import NOTHING, Bucket, Count, Refilled, allowance, one_call, total
 
 
 def bucket(per_minute: float = 60.0, burst: float = 1.0) -> Bucket:
     return allowance("limit", Count.REQUESTS, per_minute, burst, 0.0)
 
 
-def window(limit: float, level: float, full_at: float) -> Window:
-    return Window("limit", Count.REQUESTS, limit, 0.0, level, 0.0, full_at)
+def window(limit: float, level: float, full_at: float) -> Refilled:
+    return Refilled("limit", Count.REQUESTS, limit, 0.0, level, 0.0, full_at)
 
 
 def test_a_full_bucket_gives_its_content_at_once_and_then_its_rate() -> None:
