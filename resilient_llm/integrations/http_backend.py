@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from resilient_llm.commit import commit
 from resilient_llm.errors import BackendFailure
 from resilient_llm.http_call import HTTPCall
 from resilient_llm.request import Extensions, Request
+from resilient_llm.transports.reading import ERROR_BODY_SECONDS
 
 from .dialects import understand
 from .dialects.whole import OpaqueDecoder
@@ -137,16 +139,18 @@ class HTTPBackend:
         return await commit(ObservedBody(info, decoder, self._bodies), request)
 
     async def _refused(self, received: Received) -> BackendFailure:
+        """What was refused, with as much of its body as comes in time."""
         content = bytearray()
         whole = False
         try:
-            while len(content) < MAX_ERROR_BYTES:
-                piece = await received.read()
-                if not piece:
-                    whole = True
-                    break
-                content += piece
-        except received.broken:
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                while len(content) < MAX_ERROR_BYTES:
+                    piece = await received.read()
+                    if not piece:
+                        whole = True
+                        break
+                    content += piece
+        except (*received.broken, TimeoutError):
             pass  # the status says enough
         finally:
             self._bodies.keep(received.close(complete=whole))

@@ -74,7 +74,13 @@ class WorkedReceived:
             _wake(self.head)
         closing = None if self._ended else self._worker.begin(lambda: self._let_go(complete=complete))
         self._worker.end()
-        return None if closing is None else asyncio.get_running_loop().create_task(_patiently(closing))
+        return None if closing is None else asyncio.get_running_loop().create_task(self._patiently(closing))
+
+    async def _patiently(self, closing: asyncio.Future[None]) -> None:
+        """Wait for the thread; one that a server holds up, because it does not end its body, is woken."""
+        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+        if not closing.done() and self.head is not None:
+            _wake(self.head)
 
     # In the thread ...
 
@@ -87,7 +93,7 @@ class WorkedReceived:
             self.headers = decoded(head.headers)
         else:
             self._pieces = iter(head.stream)
-        if self._batch > 1:
+        if self._batch > 1 and self.status < 400:
             try:
                 self._first = self._read()
             except self.broken as exc:
@@ -126,7 +132,3 @@ def _wake(head: HTTPResponse) -> None:
     if isinstance(sock := stream.get_extra_info("socket"), socket.socket):
         with contextlib.suppress(OSError):  # it is closed already
             socket.socket.shutdown(sock, socket.SHUT_RDWR)  # and not its subclass's, which forgets its TLS
-
-
-async def _patiently(closing: asyncio.Future[None]) -> None:
-    await asyncio.wait({closing}, timeout=CLOSE_SECONDS)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import httpx
 import httpx2
 import pytest
+from aiohttp import web
 
 import resilient_llm as rl
+from resilient_llm.integrations import http_backend
 from resilient_llm.testing import Answer, Cut, FaultServer, Reset, Stall, Status
 from resilient_llm.transports import reading
 
@@ -100,6 +103,35 @@ async def test_stages_of_ones_own_need_no_classifier(module, unused_tcp_port):
 def _post_blocking(module: Any, url: str, stage: Any, body: Any) -> None:
     with module.Client(base_url=url, transport=rl.ResilientTransport(middleware=[stage])) as client:
         client.post("/chat/completions", json=body)
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["async", "blocking"])
+@pytest.mark.parametrize("own", [False, True], ids=["by aiohttp", "by its own transport"])
+async def test_the_body_of_an_error_is_not_waited_for_long(module, server, monkeypatch, own, blocking):
+    """A refusal that does not end is retried once its status and a moment's worth of its body are there."""
+    monkeypatch.setattr(http_backend, "ERROR_BODY_SECONDS", 0.2)
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        refused = web.StreamResponse(status=503, headers={"content-length": "100"})
+        await refused.prepare(request)
+        await refused.write(b'{"error":')
+        await asyncio.sleep(60)
+        return refused
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]})
+
+    server.scripts = [endless, answer]
+    client, transport = (
+        (module.Client, module.HTTPTransport) if blocking else (module.AsyncClient, module.AsyncHTTPTransport)
+    )
+    below = type("Own", (transport,), {})() if own else None
+    wrapped = rl.wrap(client(base_url=server.url, timeout=60, transport=below), **SOON)
+    async with asyncio.timeout(10):
+        post = partial(wrapped.post, "/chat/completions", json=CHAT)
+        assert (await asyncio.to_thread(post) if blocking else await post()).status_code == 200
+        await (asyncio.to_thread(wrapped.close) if blocking else wrapped.aclose())
+    await asyncio.wait_for(server.left.wait(), 10)
 
 
 async def test_a_limit_is_the_librarys_timeout(module):

@@ -23,7 +23,7 @@ import pytest
 from loopback import PATIENCE, Together, Watched
 
 import resilient_llm as rl
-from resilient_llm.testing import Answer, Cut, FaultServer, Reset, Stall, Status, serving
+from resilient_llm.testing import Answer, Cut, FaultServer, Reset, Stall, Status, WrongLength, serving
 
 CHAT: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks are POSIX's")
@@ -183,6 +183,14 @@ def test_leaving_a_stream_early_lets_go_of_its_connection(http_client):
         assert fault.over.wait(PATIENCE)
         assert ask(client).choices[0].finish_reason == "stop"
         until(lambda: tasks_of(client) == 0)
+
+
+def test_a_server_that_goes_on_behind_the_end_marker_is_left(http_client):
+    """Half a second later at the latest: no thread and no connection waits for the end of the body."""
+    fault = Watched(WrongLength())
+    with serving(fault) as server, wrapped(server, http_client=http_client) as client:
+        assert text_of(ask(client, stream=True))
+        assert fault.over.wait(PATIENCE)
 
 
 def test_a_wrapped_client_that_is_dropped_leaves_the_original_open():
