@@ -41,7 +41,7 @@ class HttpxSender:
     def __init__(self, choose: Callable[[HTTPRequest], Any], through: Through | None = None) -> None:
         self._choose = choose
         self._through = through or _through
-        self._stand_ins: dict[int, AiohttpSender] = {}
+        self._stand_ins: dict[Any, AiohttpSender] = {}
         self._closed = False
 
     async def send(self, call: HTTPCall, edited: bytes | None) -> Received:
@@ -57,9 +57,9 @@ class HttpxSender:
         transport = self._choose(request)
         plain = call.body is not None and OWN_WORDS.isdisjoint(request.extensions)
         if plain and is_untouched(transport, family) and not (call.asked.signed and is_rewritten(request)):
-            stand_in = self._stand_ins.get(id(transport))
+            stand_in = self._stand_ins.get(transport)
             if stand_in is None:
-                stand_in = self._stand_ins[id(transport)] = AiohttpSender(transport)
+                stand_in = self._stand_ins[transport] = AiohttpSender(transport)
             with suppress(
                 aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError
             ):  # the transport has its own words for it

@@ -7,6 +7,7 @@ import gc
 import gzip
 import socket
 import ssl
+import weakref
 from typing import Any
 
 import httpx
@@ -53,6 +54,20 @@ async def test_only_an_untouched_transport_has_a_stand_in(module):
         module.MockTransport(lambda _: None),
     ):
         assert not stands_in(module, other)
+
+
+async def test_a_transport_that_is_replaced_leaves_its_stand_in_to_nobody(module):
+    """Who sends by another transport has that one's certificates and limits, whatever became of the one before."""
+    async with FaultServer() as server:
+        ours = rl.ResilientTransport(module.AsyncHTTPTransport())
+        async with module.AsyncClient(transport=ours, base_url=server.base_url) as client:
+            for _ in range(3):
+                assert (await client.get("/models")).status_code == 200
+                await ours.transport.aclose()
+                before, ours.transport = weakref.ref(ours.transport), None
+                gc.collect()
+                assert before() is not None, "another one could take its place in memory, and in the table"
+                ours.transport = module.AsyncHTTPTransport()
 
 
 async def test_a_patched_transport_is_used(module, monkeypatch):
