@@ -140,6 +140,7 @@ class HTTPBackend:
 
     async def _refused(self, received: Received) -> BackendFailure:
         """What was refused, with as much of its body as comes in time."""
+        broken: tuple[type[Exception], ...] = (*received.broken, TimeoutError)
         content = bytearray()
         whole = False
         try:
@@ -150,7 +151,7 @@ class HTTPBackend:
                         whole = True
                         break
                     content += piece
-        except (*received.broken, TimeoutError):
+        except broken:
             pass  # the status says enough
         finally:
             self._bodies.keep(received.close(complete=whole))
