@@ -17,7 +17,7 @@ from .chat_screen import printable
 from .config_file import set_value
 from .guard import FAILED, OK, USAGE
 from .models import listed
-from .table import without_password, write_table
+from .table import without_secrets, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ class Change:
 def show(given: Mapping[str, object], *, as_json: bool) -> int:
     """All settings, their values and sources."""
     rows = [
-        (setting.key, without_password(value), origin)
+        (setting.key, without_secrets(value), origin)
         for setting, value, origin in explain_settings(None, given)
     ]
     if as_json:
@@ -82,7 +82,7 @@ def write(change: Change, screen: Screen) -> int:
         screen.error(f"{path} cannot be written: {exc.strerror or exc}")
         return FAILED
     if change.as_json:
-        chat_json.write({"written": str(path), "key": setting.key, "value": without_password(value)})
+        chat_json.write({"written": str(path), "key": setting.key, "value": without_secrets(value)})
     else:
         print(f"{setting.key} = {_shown(value)} is written to {path}")
     _tell_if_hidden(setting, path, screen)
@@ -165,4 +165,4 @@ def _pick(found: Sequence[ModelInfo]) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(without_password(value))
+    return str(without_secrets(value))

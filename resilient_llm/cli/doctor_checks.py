@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
 
 import attrs
+from yarl import URL
 
 from resilient_llm.client import AsyncClient
 from resilient_llm.clock import SYSTEM_CLOCK
@@ -15,9 +15,10 @@ from resilient_llm.events import ReasoningDelta, TextDelta
 from resilient_llm.settings import SettingsError
 from resilient_llm.settings.clients import transport_for
 from resilient_llm.settings.load import explain_settings, load_settings
+from resilient_llm.transports.address import environment_proxy
 
 from .doctor_speed import Speed
-from .table import without_password
+from .table import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,12 +32,6 @@ TOKENS: Final = 32
 QUESTION: Final = "Count from 1 to 20."
 NO_SUCH_ROUTE: Final = frozenset({404, 405, 501})
 LIST: Final = "resilient-llm config --key llm_model lists what there is and asks which"
-START: Final = {
-    "lmstudio": "lms server start",
-    "ollama": "ollama serve",
-    "llamacpp": "llama-server -m model.gguf",
-    "llamafile": "./model.llamafile --server",
-}
 
 
 @attrs.frozen
@@ -97,7 +92,7 @@ class Doctor:
                         return
         yield self.speed.judge()
 
-    async def _backend(self, llm: AsyncClient, settings: Settings) -> AsyncIterator[Finding]:
+    async def _backend(self, llm: AsyncClient, _settings: Settings) -> AsyncIterator[Finding]:
         """Does anything listen there?"""
         name = getattr(llm.transport, "name", "")
         url = getattr(llm.transport, "base_url", None)
@@ -105,21 +100,21 @@ class Doctor:
             what = "looks for a local server when it is asked" if name == "auto" else "needs no server"
             yield Finding("backend", "ok", f"{name} {what}")
             return
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        where = f"{name} at {without_password(url)}"
+        proxy = environment_proxy(URL(url))
+        first = proxy or URL(url)
+        where = f"{name} at {without_secrets(url)}{f' by the proxy {first.host}' if proxy else ''}"
         began = SYSTEM_CLOCK.monotonic()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(parts.hostname, port)
+                _, writer = await asyncio.open_connection(first.host, first.port)
             writer.close()
         except (OSError, TimeoutError) as exc:
-            why = _why(exc)
-            start = START.get(settings.llm_provider)
-            step = f"start it ({start}), or " if start else "check that it runs, or "
-            yield Finding(
-                "backend", "wrong", f"{where}: {why}", f"{step}put the address right (llm_api_base)"
+            step = (
+                "put the proxy right (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)"
+                if proxy
+                else _to_mend(llm.transport)
             )
+            yield Finding("backend", "wrong", f"{where}: {_why(exc)}", step)
             return
         self.speed.connect = SYSTEM_CLOCK.monotonic() - began
         yield Finding("backend", "ok", f"{where}, connected in {self.speed.connect * 1000:.0f} ms")
@@ -172,7 +167,7 @@ class Doctor:
 async def _kind(transport: Any, count: int) -> Finding:
     listed = f"lists {count} model{'' if count == 1 else 's'}"
     try:
-        known = transport.name not in START or await transport.recognised() is not None
+        known = not getattr(transport, "start_hint", "") or await transport.recognised() is not None
     except Exception:  # noqa: BLE001 - whatever it answers, it is not what was meant
         known = False
     if known:
@@ -215,6 +210,13 @@ def _window(model: ModelInfo) -> str:
     return f" ({model.context_length} tokens)" if model.context_length else ""
 
 
+def _to_mend(transport: Any) -> str:
+    start = transport.start_hint
+    return (
+        f"{f'start it ({start})' if start else 'check that it runs'}, or put the address right (llm_api_base)"
+    )
+
+
 def _why(exc: OSError) -> str:
     if isinstance(exc, TimeoutError):
         return f"no connection within {CONNECT_SECONDS:.0f} s"
@@ -226,7 +228,7 @@ def _why(exc: OSError) -> str:
 def _told(given: Mapping[str, object]) -> str:
     shown = {"llm_provider", "llm_api_base", "llm_model", "offline_mode"}
     return ", ".join(
-        f"{setting.key} {without_password(str(value))} ({origin})"
+        f"{setting.key} {without_secrets(str(value))} ({origin})"
         for setting, value, origin in explain_settings(None, given)
         if setting.key in shown and (origin != "default" or setting.key == "llm_provider")
     )

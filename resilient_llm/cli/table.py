@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.cells import cell_len
 
+from resilient_llm.policy.scrub import scrub
+
 from .chat_screen import one_line
 
 if TYPE_CHECKING:
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def without_password(value: T) -> T | str:
-    """An address without the password that it may hold; anything else as it is."""
-    return re.sub(r"//[^/@]*@", "//***@", value) if isinstance(value, str) else value
+def without_secrets(value: T) -> T | str:
+    """An address without the user, the password and the key that it may hold; anything else as it is."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    return scrub(re.sub(r"//[^/?#]*@", "//***@", value))
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -72,7 +72,8 @@ def test_settings_tell_where_they_come_from(call, user_file, monkeypatch) -> Non
     assert rows["llm_provider"] == ("openai", "option")
     assert rows["llm_api_base"] == ("http://***@host/v1", "option")
     assert rows["offline_mode"] == (False, "default")
-    assert "secret" not in call("config", "--base-url", "http://me:secret@host/v1").out
+    for address in ("me:secret@host", "me:p@secret@host", "host/v1?api-key=secret"):
+        assert "secret" not in call("config", "--base-url", f"http://{address}").out
 
 
 @pytest.mark.parametrize(

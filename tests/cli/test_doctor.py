@@ -77,6 +77,19 @@ def test_nothing_listens(examine) -> None:
     assert "lms server start" in checks["backend"]["next_step"]
 
 
+def test_the_proxy_of_the_environment_is_asked(examine, monkeypatch) -> None:
+    """As calls go by it: a backend that cannot be reached otherwise is there, and a proxy that is gone is the fault."""
+    with web(200, b'{"object": "list", "data": [{"id": "one"}]}') as url:
+        monkeypatch.setenv("HTTP_PROXY", url.removesuffix("/v1"))
+        _, checks = examine("http://backend.invalid/v1")
+        assert "backend.invalid/v1 by the proxy 127.0.0.1, connected" in checks["backend"]["finding"]
+        assert checks["server"]["finding"] == "it lists 1 model"
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    _, checks = examine("http://backend.invalid/v1")
+    assert checks["backend"]["state"] == "wrong"
+    assert "HTTP_PROXY" in checks["backend"]["next_step"]
+
+
 def test_a_wrong_key(examine) -> None:
     """The error's code and hint, whoever asks for the key: the list or the chat."""
     with serving(Status(401)) as server:
