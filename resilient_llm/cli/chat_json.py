@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from resilient_llm.models import Attempt, Completion
 
 
+_ESCAPES: Final = {code: f"\\u{code:04x}" for code in range(127, 160)}
+
+
 def write(value: Mapping[str, Any]) -> None:
-    """Write an object on a line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """Write an object on a line; control characters that JSON leaves as they are, and terminals obey, as escapes."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False).translate(_ESCAPES) + "\n")
     sys.stdout.flush()
 
 

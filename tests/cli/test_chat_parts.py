@@ -177,6 +177,14 @@ def test_control_characters_are_dropped() -> None:
     assert one_line(" a\n\tb \x1b") == "a b "
 
 
+def test_json_steers_no_terminal(capsys) -> None:
+    """What JSON need not escape, and terminals obey, is escaped; any reader gets it back."""
+    chat_json.write({"text": "a\x1b[2J\x7f\x9b3Jé"})
+    out = capsys.readouterr().out
+    assert out[:-1].isprintable()
+    assert json.loads(out) == {"text": "a\x1b[2J\x7f\x9b3Jé"}
+
+
 def test_a_silent_pipe_is_mentioned(monkeypatch) -> None:
     """Whoever left standard input open by accident learns why nothing happens."""
     lines = []
