@@ -1,7 +1,7 @@
 """Who meets the storms: clients as their own documentation sets them up, and ours with its stages taken away in turn.
 
 Each has the same time limit for an attempt. A client is an async context manager that is given a `Asked` and gives a
-function from a prompt to a text; what that raises is a failure.
+function as an adapter of the fault matrix does, and where it can be one of those, it is.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import importlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
-import aiohttp
 import attrs
 import results
+from adapters import Ask, Got, Question
+from adapters import Place as Matrix
 from aiobreaker import CircuitBreaker, CircuitBreakerListener
 
 import resilient_llm as rl
@@ -24,8 +25,6 @@ from resilient_llm.testing import FakeClock
 
 ATTEMPT = 10.0
 PATIENCE = 30.0
-
-Ask = Callable[[str], Awaitable[str]]
 
 
 class States(CircuitBreakerListener):
@@ -86,60 +85,26 @@ class Policy:
         return ", ".join(f"{name} {version}" for name, version in results.versions(self.packages).items())
 
 
-async def _post(session: aiohttp.ClientSession, url: str, prompt: str) -> str:
-    body = {"model": "m", "messages": [{"role": "user", "content": prompt}]}
-    async with session.post(f"{url}/chat/completions", json=body) as answer:
-        answer.raise_for_status()
-        return (await answer.json())["choices"][0]["message"]["content"]
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ATTEMPT))
-
-
-@contextlib.asynccontextmanager
-async def bare(asked: Asked) -> AsyncIterator[Ask]:
-    async with _session() as session:
-        yield partial(_post, session, asked.url)
-
-
-@contextlib.asynccontextmanager
-async def openai_sdk(asked: Asked) -> AsyncIterator[Ask]:
-    import openai
-
-    async with openai.AsyncOpenAI(base_url=asked.url, api_key="none", timeout=ATTEMPT) as client:
-
-        async def ask(prompt: str) -> str:
-            messages = [{"role": "user", "content": prompt}]
-            done = await client.chat.completions.create(model="m", messages=messages)
-            return done.choices[0].message.content
-
-        yield ask
+def as_in_the_matrix(adapter: str, asked: Asked) -> contextlib.AbstractAsyncContextManager[Ask]:
+    """The adapter of the fault matrix."""
+    place = Matrix(urls=(asked.url,), first_token=ATTEMPT, seed=asked.seed)
+    return importlib.import_module(f"adapters.{adapter}").opened(place)
 
 
 @contextlib.asynccontextmanager
 async def aiobreaker_and_backoff(asked: Asked) -> AsyncIterator[Ask]:
     import backoff
+    from adapters.bare_aiohttp import ERRORS
 
     breaker = CircuitBreaker(fail_max=5, timeout_duration=timedelta(seconds=60), listeners=[asked.states])
-    async with _session() as session:
+    async with as_in_the_matrix("bare_aiohttp", asked) as bare:
 
-        @backoff.on_exception(backoff.expo, (aiohttp.ClientError, TimeoutError), max_time=60)
+        @backoff.on_exception(backoff.expo, ERRORS, max_time=60)
         @breaker
-        async def ask(prompt: str) -> str:
-            return await _post(session, asked.url, prompt)
+        async def ask(question: Question) -> Got:
+            return await bare(question)
 
         yield ask
-
-
-@contextlib.asynccontextmanager
-async def by_tenacity(asked: Asked) -> AsyncIterator[Ask]:
-    import tenacity
-
-    async with _session() as session:
-        yield tenacity.retry(
-            wait=tenacity.wait_random_exponential(min=1, max=60), stop=tenacity.stop_after_attempt(6)
-        )(partial(_post, session, asked.url))
 
 
 @contextlib.asynccontextmanager
@@ -155,13 +120,17 @@ async def ours(asked: Asked, *, spare: bool = False, **options: object) -> Async
         "deadline": PATIENCE,
         "clock": clock,
         "rng": rng,
+        "recovery": "restart",
         **options,
     }
     transport = rl.OpenAICompatibleTransport(asked.url, model="m")
     async with rl.AsyncClient(transport=transport, model="m", **settings) as llm:
 
-        async def ask(prompt: str) -> str:
-            return (await llm.complete(prompt)).text
+        async def ask(question: Question) -> Got:
+            if not question.stream:
+                return Got(text=(await llm.complete(question.messages)).text)
+            async with llm.stream(question.messages) as response:
+                return Got(text=(await response.completion()).text)
 
         yield ask
 
@@ -175,12 +144,17 @@ PEERS = (
         name=OURS,
         opened=ours,
         packages=OWN,
-        configuration=f"standard stack, {LIMIT}, deadline {PATIENCE:g} s",
+        configuration=f"standard stack, recovery='restart', {LIMIT}, deadline {PATIENCE:g} s",
     ),
-    Policy(name=BARE, opened=bare, packages=("aiohttp",), configuration=f"aiohttp, one attempt, {LIMIT}"),
+    Policy(
+        name=BARE,
+        opened=partial(as_in_the_matrix, "bare_aiohttp"),
+        packages=("aiohttp",),
+        configuration=f"aiohttp, one attempt, {LIMIT}",
+    ),
     Policy(
         name="openai",
-        opened=openai_sdk,
+        opened=partial(as_in_the_matrix, "openai_sdk"),
         packages=("openai",),
         configuration=f"AsyncOpenAI as it comes (2 retries), {LIMIT}",
         modules=("openai",),
@@ -194,7 +168,7 @@ PEERS = (
     ),
     Policy(
         name="tenacity",
-        opened=by_tenacity,
+        opened=partial(as_in_the_matrix, "tenacity_aiohttp"),
         packages=("tenacity", "aiohttp"),
         configuration=f"wait_random_exponential(1 to 60 s), stop_after_attempt(6) round aiohttp, {LIMIT}",
         modules=("tenacity",),
@@ -216,6 +190,7 @@ ABLATIONS = (
     _changed("without circuit", breaker=None),
     _changed("without cool-down", rate_limit=None),
     _changed("without attempt's limit", attempt_timeout=None, first_token_timeout=None),
+    _changed("without recovery", recovery="raise"),
     _changed("with a fallback", spare=True),
 )
 

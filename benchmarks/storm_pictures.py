@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from pictures import LINE, SERIES, TROUBLE, Picture, legend, panels
+from pictures import INK, LINE, SERIES, TROUBLE, Picture, legend, panels
+from storm_tables import middle
 
 OURS = "resilient_llm"
+DRAWN = "; bars: the median of the draws, lines: the least and the most"
 LOOKS = {
     "no protection": {"color": SERIES[2]},
     "openai": {"color": SERIES[1]},
@@ -42,22 +44,33 @@ def _shade(axis: Any, incident: Mapping[str, Any]) -> None:
         axis.axvspan(spell["begins"], spell["ends"], color=TROUBLE, lw=0)
 
 
+def _ranged(axis: Any, places: Any, draws: Sequence[Sequence[float]], height: float, **look: Any) -> Any:
+    """Bars of the medians, with lines from the least to the most."""
+    middles = [middle(values) for values in draws]
+    below = [value - min(values) for value, values in zip(middles, draws, strict=True)]
+    above = [max(values) - value for value, values in zip(middles, draws, strict=True)]
+    line = {"ecolor": INK, "elinewidth": 0.9}
+    return axis.barh(places, middles, height, xerr=[below, above], error_kw=line, **look)
+
+
 def _success(runs: Mapping[str, Runs], share: str) -> Picture:
     figure, (axis,) = panels(1, 5.2)
-    names = [name for name in reversed(LOOKS) if any(name in found for found in runs.values())]
+    names = [name for name in reversed(LOOKS) if all(name in found for found in runs.values())]
     height = 0.82 / len(names)
     for number, name in enumerate(names):
         places = [place + number * height for place in range(len(runs))]
-        shares = [100 * found[name]["success"] if name in found else 0 for found in runs.values()]
-        drawn = axis.barh(places, shares, height * 0.9, label=name, color=LOOKS[name]["color"])
-        axis.bar_label(drawn, [f"{value:.0f} %" for value in shares], padding=3, fontsize=8.5)
+        draws = [[100 * share for share in found[name]["draws"]["success"]] for found in runs.values()]
+        drawn = _ranged(axis, places, draws, height * 0.9, label=name, color=LOOKS[name]["color"])
+        axis.bar_label(drawn, [f"{middle(shares):.0f} %" for shares in draws], padding=3, fontsize=8.5)
     axis.set_yticks([place + 0.33 for place in range(len(runs))], list(runs))
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
     axis.margins(x=0.12)
     axis.set_title("Calls answered")
     legend(figure, axis)
-    return Picture("0-success", f"Calls that were answered, each client in each storm, at {share}.", figure)
+    return Picture(
+        "0-success", f"Calls that were answered, each client in each storm, at {share}{DRAWN}.", figure
+    )
 
 
 def _course(file: str, name: str, found: Runs, data: Mapping[str, Any], share: str) -> Picture:
@@ -76,7 +89,7 @@ def _course(file: str, name: str, found: Runs, data: Mapping[str, Any], share: s
         axis.set_ylim(bottom=0)
         axis.margins(x=0.01)
     legend(figure, axes[0])
-    return Picture(file, f"The course of a storm ({name}), at {share}.", figure)
+    return Picture(file, f"The course of a storm ({name}), at {share}, mean of the draws.", figure)
 
 
 def _latencies(runs: Mapping[str, Runs], share: str) -> Picture:
@@ -128,27 +141,31 @@ def _circuits(runs: Mapping[str, Runs], data: Mapping[str, Any], share: str) -> 
     for state, colour in STATES.items():
         axis.barh(0, 0, color=colour, label=state.replace("_", "-"))
     legend(figure, axis, columns=3)
-    return Picture("7-circuits", f"The states of the circuits, ours and aiobreaker's, at {share}.", figure)
+    return Picture(
+        "7-circuits",
+        f"The states of the circuits, ours and aiobreaker's, at {share}, in the first draw.",
+        figure,
+    )
 
 
 def _stages(runs: Mapping[str, Runs], share: str) -> Iterator[Picture]:
     names = [OURS, *(name for name in next(iter(runs.values())) if name.startswith("with"))]
     told = (
-        ("8-stages-answered", "Calls answered, %", lambda run: 100 * run["success"], "{:.0f}"),
-        ("9-stages-sent", "Requests per call", lambda run: run["amplification"], "{:.2f}"),
+        ("8-stages-answered", "Calls answered, %", "success", 100, "{:.0f}"),
+        ("9-stages-sent", "Requests per call", "amplification", 1, "{:.2f}"),
     )
-    for file, title, value, written in told:
+    for file, title, key, scale, written in told:
         figure, axes = panels(len(runs), 0.6 + 1.75 * len(runs))
         for axis, (name, found) in zip(axes, runs.items(), strict=True):
-            values = [value(found[policy]) for policy in names]
+            draws = [[scale * value for value in found[policy]["draws"][key]] for policy in names]
             colours = [SERIES[0] if policy == OURS else SERIES[2] for policy in names]
-            drawn = axis.barh(names, values, 0.7, color=colours)
-            axis.bar_label(drawn, [written.format(one) for one in values], padding=3, fontsize=9)
+            drawn = _ranged(axis, names, draws, 0.7, color=colours)
+            axis.bar_label(drawn, [written.format(middle(one)) for one in draws], padding=3, fontsize=9)
             axis.tick_params(axis="y", labelsize=9)
             axis.invert_yaxis()
             axis.grid(visible=False, axis="y")
             axis.margins(x=0.1)
             axis.set_title(f"{name.capitalize()}: {title[0].lower()}{title[1:]}")
         yield Picture(
-            file, f"{title}: ours, with a stage taken away or a fallback added, at {share}.", figure
+            file, f"{title}: ours, with a stage taken away or a fallback added, at {share}{DRAWN}.", figure
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from typing import Any, ClassVar, Self
 
@@ -27,6 +28,9 @@ WORDS = (
     "the",
     "sea",
 )
+
+PIECE, PAUSE = 8, 0.4
+"""A stream brings so many words at once, and so many seconds later the next."""
 
 
 def answer_to(prompt: str) -> str:
@@ -59,10 +63,20 @@ class Storm:
         """What becomes of a request."""
         return Treated(self, self.backend.arrive(elapsed), elapsed)
 
+    def down(self, now: float) -> float:
+        """When the next outage begins."""
+        return min(
+            (spell.begins for spell in self.incident.spells if not spell.speed and spell.begins >= now),
+            default=math.inf,
+        )
+
 
 @attrs.frozen
 class Treated:
-    """What becomes of one request. It is worked on even if the client leaves."""
+    """What becomes of one request. It is worked on even if the client leaves.
+
+    A stream begins when a whole answer would have come; an outage cuts it.
+    """
 
     answers: ClassVar[bool] = True
 
@@ -75,10 +89,13 @@ class Treated:
 
     async def play(self, exchange: Any, /) -> None:
         kind, at = self.reply
-        if kind == ANSWER:
+        streamed = kind == ANSWER and exchange.request.stream
+        if kind == ANSWER and not streamed:
             self.storm.tokens += len(_reply(exchange.request.body).split())
         await exchange.pause(max(0.0, at - self.now))
-        if kind == ANSWER:
+        if streamed:
+            await self._stream(exchange)
+        elif kind == ANSWER:
             await exchange.respond(200, exchange.whole())
         elif kind == OVERLOADED:
             await exchange.refuse("overloaded")
@@ -87,6 +104,21 @@ class Treated:
             await exchange.refuse("rate_limited", {} if asks is None else {"retry-after": f"{asks:g}"})
         else:
             exchange.reset()
+
+    async def _stream(self, exchange: Any) -> None:
+        written, left = exchange.written(), self.storm.down(self.reply.at) - self.reply.at
+        await exchange.begin_stream()
+        for place in range(0, len(written.pieces), PIECE):
+            pieces = written.pieces[place : place + PIECE]
+            await exchange.chunk(b"".join(pieces))
+            self.storm.tokens += len(pieces)
+            await exchange.pause(min(PAUSE, left))
+            left -= PAUSE
+            if left <= 0:
+                exchange.reset()
+                return
+        await exchange.chunk(written.finish + written.end)
+        await exchange.end_chunks()
 
 
 class Place:

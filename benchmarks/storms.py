@@ -1,17 +1,17 @@
 """Load under failure, over real sockets: calls keep coming while the backend slows down, limits, lags, or is gone.
 
-    python benchmarks/storms.py [--only TEXT] [--rates 0.4,0.7,0.9] [--seed 0]
+    python benchmarks/storms.py [--only TEXT] [--rates 0.4,0.7,0.9] [--seed 0] [--seeds 3]
 
-Every client meets the same arrivals, and a backend of its own of the same kind. Time is virtual (`socket_time.py`): it
-stands still while anybody works. Exit code 1 if in any storm a client that protects itself answers more calls than ours
-by over five points; where one without any protection does, that is said, too.
+Every client meets the same arrivals, and a backend of its own of the same kind. Every third call is a stream. Time is
+virtual (`socket_time.py`): it stands still while anybody works. Figures are medians of several draws of chance. Exit
+code 1 if in any storm a client that protects itself answers more calls than ours by over five points; where one without
+any protection does, that is said, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import platform
 import random
@@ -20,24 +20,23 @@ from collections import Counter
 from collections.abc import Sequence
 
 import attrs
+import parallel
 import results
+from adapters import Ask, Question
 from capacity import Incident, Spell
 from socket_time import run_with_sockets
 from storm_clients import ABLATIONS, BARE, OURS, PATIENCE, PEERS, Asked, Policy, States, present
 from storm_server import Place, answer_to
-from tables import progress, table
+from storm_tables import beaten, summed, tables
+from tables import table
 
 CAPACITY = 5.0
 LENGTH = 90.0
 BIN = 3.0
-MARGIN = 0.05
 RATES = (0.4, 0.7, 0.9)
 MIDDLE = 0.7
-WHY = (
-    "By more than five points. What took the calls can be read from the table of the storm: ours without the stage "
-    "that costs them answers more. A circuit rejects for half a minute, and twice as long after each failed probe, "
-    "what a backend that serves some calls would have answered."
-)
+STREAMED = 3
+"""Each call with such a number is a stream."""
 USUAL = {"capacity": CAPACITY, "length": LENGTH, "queue": 15.0, "thrash": 0.25, "refusal": 0.2}
 
 STORMS = (
@@ -95,19 +94,20 @@ def arrivals(rate: float, seed: int) -> list[float]:
     return come
 
 
-async def one(ask: object, prompt: str) -> str:
+async def one(ask: Ask, prompt: str, *, stream: bool = False) -> str:
     """Why a call failed, or nothing. A caller leaves when the patience is at its end."""
+    question = Question(messages=({"role": "user", "content": prompt},), stream=stream)
     try:
         async with asyncio.timeout(PATIENCE):
-            text = await ask(prompt)
+            got = await ask(question)
     except TimeoutError:
         return "left"
     except Exception as exc:  # noqa: BLE001 - each client has its own
         return type(exc).__name__
-    return "" if text == answer_to(prompt) else "wrong"
+    return "" if got.text == answer_to(prompt) else "wrong"
 
 
-async def lane(ask: object, come: Sequence[float], began: float) -> list[Call]:
+async def lane(ask: Ask, come: Sequence[float], began: float) -> list[Call]:
     """All calls of one client."""
     now = asyncio.get_running_loop().time
     calls: list[Call] = []
@@ -115,7 +115,7 @@ async def lane(ask: object, come: Sequence[float], began: float) -> list[Call]:
     async def call(at: float, number: int) -> None:
         await asyncio.sleep(began + at - now())
         started, prompt = now(), f"call {number}"
-        failed = await one(ask, prompt)
+        failed = await one(ask, prompt, stream=number % STREAMED == 0)
         tokens = 0 if failed else len(answer_to(prompt).split())
         calls.append(Call(started - began, now() - began, failed, tokens))
 
@@ -123,31 +123,19 @@ async def lane(ask: object, come: Sequence[float], began: float) -> list[Call]:
     return sorted(calls, key=lambda call: call.began)
 
 
-async def storm(incident: Incident, policies: Sequence[Policy], rate: float, seed: int) -> dict[str, dict]:
-    """All clients in one storm, each with backends of its own; what came of each."""
+async def storm(incident: Incident, policy: Policy, rate: float, seed: int) -> dict[str, object]:
+    """A client in a storm, with backends of its own; what came of it."""
     random.seed(f"{seed} {incident.name} {rate}")  # where clients take chances that they let nobody give them
-    come, now = arrivals(rate * CAPACITY, seed), asyncio.get_running_loop().time
-    async with contextlib.AsyncExitStack() as stack:
-        places = [await stack.enter_async_context(Place(incident)) for _ in policies]
-        states = [States() for _ in policies]
-        asks = [
-            await stack.enter_async_context(
-                policy.opened(Asked(url=place.urls[0], spare=place.urls[1], seed=seed, states=seen))
-            )
-            for policy, place, seen in zip(policies, places, states, strict=True)
-        ]
-        await asyncio.gather(*(one(ask, "warm up") for ask in asks))
-        for place in places:
+    come, now, states = arrivals(rate * CAPACITY, seed), asyncio.get_running_loop().time, States()
+    async with Place(incident) as place:
+        asked = Asked(url=place.urls[0], spare=place.urls[1], seed=seed, states=states)
+        async with policy.opened(asked) as ask:
+            await one(ask, "warm up")
             place.begin()
-        began = now()
-        lanes = await asyncio.gather(*(lane(ask, come, began) for ask in asks))
-        return {
-            policy.name: {
-                **measured(calls, incident, place),
-                "states": [(round(at - began, 2), state) for at, state in seen.seen],
-            }
-            for policy, calls, place, seen in zip(policies, lanes, places, states, strict=True)
-        }
+            began = now()
+            calls = await lane(ask, come, began)
+            seen = [(round(at - began, 2), state) for at, state in states.seen]
+            return {**measured(calls, incident, place), "states": seen}
 
 
 def measured(calls: Sequence[Call], incident: Incident, place: Place) -> dict[str, object]:
@@ -157,93 +145,50 @@ def measured(calls: Sequence[Call], incident: Incident, place: Place) -> dict[st
     used = sum(call.tokens for call in good)
     times = sorted(call.ended - call.began for call in good) or [0.0]
     bad = [call.began for call in calls if call.failed and call.began >= incident.ends]
+    not_in_time = bool(bad) and max(bad) >= LENGTH - BIN
     goodput = Counter(int(call.ended // BIN) for call in good)
     sent = Counter(int(at // BIN) for at in requests)
     bins = range(int(LENGTH // BIN))
     return {
         "calls": len(calls),
         "success": len(good) / len(calls),
+        "answers": len(good) / LENGTH,
         "goodput": [goodput[place] / BIN for place in bins],
         "sent": [sent[place] / BIN for place in bins],
         "p50": times[len(times) // 2],
         "p99": times[len(times) * 99 // 100],
         "times": [round(seconds, 2) for seconds in times],
-        "recovery": max(bad, default=incident.ends) - incident.ends,
-        "recovered": not bad or max(bad) < LENGTH - BIN,
+        "recovery": None if not_in_time else max(bad, default=incident.ends) - incident.ends,
         "amplification": len(requests) / len(calls),
         "wasted": 1 - used / tokens if tokens else 0.0,
         "failures": dict(Counter(call.failed for call in calls if call.failed)),
     }
 
 
-HEAD = [
-    "client",
-    "answered",
-    "goodput",
-    "p50",
-    "p99",
-    "well again after",
-    "requests per call",
-    "tokens wasted",
-]
-
-
-def shown(result: dict) -> list[str]:
-    return [
-        f"{result['success']:.1%}",
-        f"{result['success'] * result['calls'] / LENGTH:.2f}/s",
-        f"{result['p50']:.1f} s",
-        f"{result['p99']:.1f} s",
-        f"{result['recovery']:.0f} s" if result["recovered"] else "not in time",
-        f"{result['amplification']:.2f}",
-        f"{result['wasted']:.1%}",
-    ]
-
-
-def tables(found: dict[str, dict[str, dict[str, dict]]]) -> list[results.Table]:
-    """A table for each storm: clients and rates, then what each stage buys."""
-    texts = {incident.name: incident.text for incident in STORMS}
-    written = []
-    for name, rates in found.items():
-        rows = [
-            [f"{policy}, {rate}", *shown(result)]
-            for rate, runs in rates.items()
-            for policy, result in runs.items()
-        ]
-        note = f"{texts[name]} The number behind a client is the load, as a share of the capacity."
-        written.append(results.Table(title=name, head=HEAD, rows=rows, note=note))
-    better = beaten(found, [policy.name for policy in PEERS if policy.name != OURS])
-    title = "Where another client answers more"
-    if better:
-        rows = [line.split(": ", 1) for line in better]
-        written.append(results.Table(title=title, head=["storm", "shares of the calls"], rows=rows, note=WHY))
-    return written
-
-
-def beaten(found: dict[str, dict[str, dict[str, dict]]], peers: Sequence[str]) -> list[str]:
-    """Where one of these clients is better than ours."""
-    return [
-        f"{name} at {rate}: {policy} answers {result['success']:.1%}, {OURS} {runs[OURS]['success']:.1%}"
-        for name, rates in found.items()
-        for rate, runs in rates.items()
-        if OURS in runs
-        for policy, result in runs.items()
-        if policy in peers and result["success"] > runs[OURS]["success"] + MARGIN
-    ]
-
-
 def play(options: argparse.Namespace, peers: Sequence[Policy]) -> dict[str, dict[str, dict[str, dict]]]:
-    """All storms."""
-    chosen = [incident for incident in STORMS if options.only in incident.name]
+    """All storms: what came of each client at each rate, over the seeds."""
+    places = [
+        (incident.name, rate, policy.name)
+        for incident in STORMS
+        if options.only in incident.name
+        for rate in options.rates
+        for policy in ([*peers, *ABLATIONS] if rate == MIDDLE else peers)
+    ]
+    seeds = range(options.seed, options.seed + options.seeds)
+    jobs = sorted(((*place, seed) for seed in seeds for place in places), key=lambda job: -job[1])
+    came = dict(zip(jobs, parallel.run(job, jobs, "{} at {:g}: {}, seed {}".format), strict=True))
     found: dict[str, dict[str, dict[str, dict]]] = {}
-    for number, incident in enumerate(chosen, 1):
-        rates = found[incident.name] = {}
-        for rate in options.rates:
-            group = [*peers, *ABLATIONS] if rate == MIDDLE else peers
-            progress(f"{number}/{len(chosen)} {incident.name} at {rate:g}: {len(group)} clients")
-            rates[f"{rate:g}"] = run_with_sockets(storm(incident, group, rate, options.seed))
-    progress("")
+    for name, rate, policy in places:
+        runs = [came[name, rate, policy, seed] for seed in seeds]
+        found.setdefault(name, {}).setdefault(f"{rate:g}", {})[policy] = summed(runs)
     return found
+
+
+def job(name: str, rate: float, policy: str, seed: int) -> dict[str, object]:
+    """A storm by the names of its parts."""
+    incident = next(incident for incident in STORMS if incident.name == name)
+    chosen = next(each for each in (*PEERS, *ABLATIONS) if each.name == policy)
+    return run_with_sockets(storm(incident, chosen, rate, seed))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -257,19 +202,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=list(RATES),
         help="loads, as shares of the capacity; at 0.7 stages are taken away, too",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--seeds", type=int, default=3, help="how many draws of chance")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     if not any(options.only in incident.name for incident in STORMS):
         parser.error("no such storm")
     peers, missing = present(PEERS)
     told = {policy.name: policy.versions() for policy in peers}
-    print(f"Python {platform.python_version()}, seed {options.seed}")
+    print(f"Python {platform.python_version()}, seed {options.seed}, {options.seeds} draws")
     print("\n".join(f"{policy.name}: {policy.versions()}; {policy.configuration}" for policy in peers))
     print("".join(f"{name} is left out: {reason}\n" for name, reason in missing.items()))
     begun = time.monotonic()
     found = play(options, peers)
-    written = tables(found)
+    others = [policy.name for policy in peers if policy.name != OURS]
+    written = tables(found, {incident.name: incident.text for incident in STORMS}, others)
     for one_table in written:
         print(f"\n{one_table.title}: {one_table.note}\n{table(one_table.head, one_table.rows)}")
     print(f"\n{time.monotonic() - begun:.0f} s")
@@ -288,10 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configurations={policy.name: policy.configuration for policy in (*peers, *ABLATIONS)},
         missing=missing,
     )
-    print("\n".join(beaten(found, [BARE])))
-    failed = beaten(found, [policy.name for policy in peers if policy.name not in {OURS, BARE}])
-    print("\n".join(failed))
-    return 1 if failed else 0
+    return 1 if beaten(found, [name for name in others if name != BARE]) else 0
 
 
 if __name__ == "__main__":
