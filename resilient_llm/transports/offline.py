@@ -14,10 +14,11 @@ from resilient_llm.errors import BackendFailure, LLMError, ModelInvalidRequestEr
 from resilient_llm.events import Finish, Result
 from resilient_llm.models import ModelInfo
 from resilient_llm.response import Response, ResponseInfo
+from resilient_llm.wire.openai_request import check_chat
 
 from .engine import ModelFile
 from .in_process import Call, shared
-from .offline_words import WordByWord, chat_by_hash, digest, embed_by_hash
+from .offline_words import WordByWord, chat_by_hash, digest, embed_by_hash, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ class OfflineTransport:
         """Answer the request.
 
         Raises:
-            ModelInvalidRequestError: There are no messages, or the operation is `raw`.
+            ModelInvalidRequestError: There are no messages, more than one choice is asked for, or this is `raw`.
             ModelNotFoundError: There is no model at `model_path`, or its extra is not installed.
             ModelContextLengthError: The prompt does not fit the model's window.
             BackendFailure: llama.cpp refused.
@@ -92,9 +93,11 @@ class OfflineTransport:
             raise ModelInvalidRequestError(msg, backend=self.name)
         if request.operation == "models":
             return whole([Result([self._listed()]), Finish("stop")], self._info(), request)
-        if self._file is None:
-            return await self._by_hash(request)
         try:
+            if request.operation == "chat":
+                check_chat(request.messages, request.params.get("n"))
+            if self._file is None:
+                return await self._by_hash(request)
             return await commit(self._call(self._file, request), request)
         except LLMError as error:
             raise self._named(error) from error.__cause__
@@ -140,12 +143,8 @@ class OfflineTransport:
     def _call(self, file: ModelFile, request: Request) -> Call:
         info = self._info()
         if request.operation == "embed":
-            given = request.params.get("input", ())
-            texts = [given] if isinstance(given, str) else [str(text) for text in given]
+            texts = texts_of(request)
             return Call(self._loads(file), lambda engine, emit: engine.embed(texts, emit), info)
-        if not request.messages:
-            msg = "messages is empty; a chat needs at least one message"
-            raise ModelInvalidRequestError(msg)
         info.resumes = request.stream
         asked = attrs.evolve(request, model="")
 

@@ -45,11 +45,8 @@ def chat_by_hash(request: Request) -> list[Event]:
     """The answer's events, a word each; a word counts as a token.
 
     Raises:
-        ModelInvalidRequestError: There are no messages, or the answer would not begin as it is to.
+        ModelInvalidRequestError: The answer would not begin as it is to.
     """
-    if not request.messages:
-        msg = "messages is empty; a chat needs at least one message"
-        raise ModelInvalidRequestError(msg)
     limit = request.params.get("max_tokens") or request.params.get("max_completion_tokens")
     words = _words(digest(request))
     said = words[:limit] if isinstance(limit, int) and limit > 0 else words
@@ -63,14 +60,26 @@ def chat_by_hash(request: Request) -> list[Event]:
 
 
 def embed_by_hash(request: Request, model: str) -> list[Event]:
-    """Vectors of unit length; `dimensions` may be asked for."""
-    given = request.params.get("input", ())
-    texts = [given] if isinstance(given, str) else [str(text) for text in given]
+    """Vectors of unit length; `dimensions` may be asked for.
+
+    Raises:
+        ModelInvalidRequestError: `dimensions` is no whole number above 0.
+    """
+    texts = texts_of(request)
     size = request.params.get("dimensions") or DIMENSIONS
+    if not isinstance(size, int) or size < 1:
+        msg = f"dimensions must be a whole number above 0, not {size!r}"
+        raise ModelInvalidRequestError(msg)
     words = sum(len(text.split()) for text in texts)
     usage = Usage(prompt_tokens=words, total_tokens=words)
     result = Embeddings([_vector(text, size) for text in texts], model, usage)
     return [Result(result), UsageEvent(usage), Finish("stop")]
+
+
+def texts_of(request: Request) -> list[str]:
+    """What is to be embedded."""
+    given = request.params.get("input", ())
+    return [given] if isinstance(given, str) else [str(text) for text in given]
 
 
 def _rest(texts: list[str], beginning: str) -> list[str]:

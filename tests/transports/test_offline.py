@@ -92,6 +92,14 @@ async def test_a_single_text_and_a_size_may_be_asked_for():
     assert [len(vector) for vector in result.vectors] == [8]
 
 
+@pytest.mark.parametrize("size", [-1, "8", 0.5])
+async def test_a_size_that_is_none_is_refused(size):
+    """In words, and with the backend's name."""
+    with pytest.raises(ModelInvalidRequestError, match=f"whole number above 0, not {size!r}") as caught:
+        await OfflineTransport()(Request("embed", params={"input": "a", "dimensions": size}))
+    assert caught.value.backend == "offline"
+
+
 async def test_it_lists_itself():
     """One model, loaded."""
     (model,) = await (await OfflineTransport()(Request("models"))).result()
