@@ -7,10 +7,6 @@ import os
 import signal
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")  # how busy the machine is, is no behaviour
 
 pytest.register_assert_rewrite("conformance.rows")
 
