@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 from aiohttp import web
 
 import resilient_llm as rl
+
+if TYPE_CHECKING:
+    import openai
 
 Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,6 +42,8 @@ class Server:
             raise
 
     def client(self, **options: Any) -> openai.AsyncOpenAI:
+        import openai  # noqa: PLC0415 - not every session has it
+
         return openai.AsyncOpenAI(base_url=self.url, api_key="sk-test", max_retries=0, **options)
 
 

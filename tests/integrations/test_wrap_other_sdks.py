@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 import resilient_llm as rl
-from resilient_llm.testing import Answer, FaultServer, Reset, Stall, Status
+from resilient_llm.testing import Answer, Call, Cut, FaultServer, Reply, Reset, Stall, Status
 
 pytestmark = pytest.mark.frameworks
 httpx = pytest.importorskip("httpx")
 
 HELLO: Any = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+TOOLS: Any = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
 SDKS = {"groq": "AsyncGroq", "cerebras.cloud.sdk": "AsyncCerebras", "together": "AsyncTogether"}
 
 
@@ -63,6 +65,33 @@ async def test_answers_are_those_of_the_bare_client(sdk):
     assert type(again) is type(whole)
     assert again.choices == whole.choices
     assert len(server.requests) == 6
+
+
+async def test_a_limit_is_waited_for_and_a_cut_stream_goes_on(sdk):
+    """As with OpenAI's own SDK: the reader of the stream notices nothing."""
+    reply = "The Rhine, the Elbe, the Danube and some more."
+    faults = [Status.rate_limited(0.05), Answer(), Cut(after=3), Answer()]
+    async with FaultServer(faults, reply=reply) as server, wrapped(sdk, server, recovery="replay") as client:
+        assert (await client.chat.completions.create(**HELLO)).choices[0].message.content == reply
+        assert await text_of(client) == reply
+    assert len(server.requests) == 4
+
+
+async def test_calls_of_tools_arrive_after_a_failure(sdk):
+    """Whole and streamed, as the SDK hands them over."""
+    reply = Reply(calls=[Call("weather", {"city": "Bonn"})])
+    faults = [Status(503), Answer(), Cut(after=1), Answer()]
+    async with FaultServer(faults, reply=reply) as server, wrapped(sdk, server, recovery="replay") as client:
+        whole = await client.chat.completions.create(**HELLO, tools=TOOLS)
+        stream = await client.chat.completions.create(**HELLO, tools=TOOLS, stream=True)
+        chunks = [item.model_dump() async for item in stream]
+    (call,) = whole.choices[0].message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"city": "Bonn"})
+    deltas = [chunk["choices"][0]["delta"].get("tool_calls") or () for chunk in chunks if chunk["choices"]]
+    told = [call["function"] for calls in deltas for call in calls]
+    assert [function["name"] for function in told if function.get("name")] == ["weather"]
+    assert json.loads("".join(function.get("arguments") or "" for function in told)) == {"city": "Bonn"}
+    assert len(server.requests) == 4
 
 
 @pytest.mark.parametrize(
