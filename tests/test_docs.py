@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -37,6 +38,13 @@ def test_the_readme_names_its_two_commands() -> None:
     readme = (ROOT / "README.md").read_text()
     for marker in ("main job", "tests"):
         assert re.search(rf"<!-- {marker} -->\n```bash\n.+?\n```", readme, re.DOTALL), marker
+
+
+def test_the_picture_of_the_matrix_is_that_of_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes the table draws the picture anew: `python docs/_site/matrix.py`."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_site"))
+    matrix = importlib.import_module("matrix")
+    assert matrix.PICTURE.read_text() == matrix.picture(), "run: python docs/_site/matrix.py"
 
 
 def test_links_lead_somewhere() -> None:
