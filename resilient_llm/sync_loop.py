@@ -166,12 +166,12 @@ class LoopThread:
         running.submit(job)
 
     def close(self, make: Callable[[Job[None]], Coroutine[Any, Any, None]]) -> None:
-        """Refuse new jobs, end those that nobody else waits for, run a last coroutine, end the thread."""
-        if self._closed:
-            return
-        last = Job(make)
-        running = self._current()
-        self._closed = True
+        """Refuse new jobs, end those that nobody else waits for, run a last coroutine, end the thread. Once."""
+        with _loops.lock:
+            if self._closed:
+                return
+            self._closed = True
+        last, running = Job(make), self._current()
         for job in tuple(running.jobs):
             if job.owner is last.owner or not job.owner.is_alive():
                 job.abandon()

@@ -502,6 +502,20 @@ def test_a_closed_client_refuses_calls() -> None:
             call()
 
 
+def test_several_threads_may_close_at_once() -> None:
+    """One of them does it; for the others nothing is left to do, whether there were calls or not."""
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(15):
+            llm, together = scripted("hi"), threading.Barrier(4)
+
+            def close(llm: rl.Client = llm, together: threading.Barrier = together) -> None:
+                together.wait(PATIENCE)
+                llm.close()
+
+            for closing in [pool.submit(close) for _ in range(4)]:
+                closing.result(PATIENCE)
+
+
 def test_closing_lets_calls_of_other_threads_finish() -> None:
     """Within the grace time."""
     fault = Watched(Answer(latency=0.1))
