@@ -87,7 +87,7 @@ class AsyncClient:
         }
         transport = _transport(transport, backend, model, connection)
         self.transport = transport
-        self.model = model
+        self.model = model or ""
         self.pipeline = Pipeline(_stack(middleware, transport, options), transport)
         self._recovers = any(role_of(stage) == "recovery" for stage in self.pipeline.middleware)
         self._clock: Clock = options.get("clock", SYSTEM_CLOCK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, Unpack
 
 from .clock import SYSTEM_CLOCK
@@ -76,6 +77,9 @@ class Fallback:
             outcomes=options.get("outcomes", OUTCOMES),
         )
         self.backend = backend
+        if isinstance(targets, str | Target) or not isinstance(targets, Iterable):
+            msg = f"a Fallback's targets are a list of targets or transports, not {type(targets).__name__}"
+            raise TypeError(msg)
         self.targets = tuple(item if isinstance(item, Target) else Target(item) for item in targets)
         if not self.targets:
             msg = "a Fallback needs at least one target"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 import backoff
 
@@ -22,6 +22,7 @@ from .pipeline import name_of
 from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
 from .policy.outcomes import OUTCOMES, Row
 from .policy.retry_budget import RetryBudget
+from .sharing import State
 
 if TYPE_CHECKING:
     import random
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from .middleware.token_budget import Window
     from .pipeline import Middleware, Transport
     from .request import Recovery
-    from .sharing import State
     from .targets import SDKClient, Target
 
 LONGEST = 3600.0
@@ -90,16 +90,25 @@ class StackOptions(TypedDict, total=False):
     rng: random.Random
 
 
+_KINDS: Final = {"breaker": CircuitBreaker, "retry_budget": RetryBudget, "state": State}
+"""Options that would be found wrong only when they are needed."""
+
+
 def check_options(options: StackOptions) -> None:
-    """Refuse options that do not exist.
+    """Refuse options that do not exist, or are something else.
 
     Raises:
-        TypeError: There is one; the message lists those that do.
+        TypeError: There is one; the message lists those that do exist, or says what it must be.
     """
     unknown = options.keys() - StackOptions.__annotations__.keys()
     if unknown:
         msg = f"unknown option {min(unknown)!r}; known are {', '.join(sorted(StackOptions.__annotations__))}"
         raise TypeError(msg)
+    for name, kind in _KINDS.items():
+        value = options.get(name)
+        if value is not None and not isinstance(value, kind):
+            msg = f"{name} must be a {kind.__name__} or None, not {type(value).__name__}"
+            raise TypeError(msg)
 
 
 def told_by(transport: object) -> StackOptions:

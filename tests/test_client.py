@@ -34,6 +34,13 @@ async def test_complete_gives_the_whole_answer() -> None:
     await llm.aclose()
 
 
+async def test_no_model_is_the_backends_choice() -> None:
+    """Also for code that passes on a variable which is not set."""
+    async with client("Hi", model=None) as llm:
+        assert (await llm.complete("Hello")).text == "Hi"
+        assert (llm.model, llm.transport.requests[0].model) == ("", "")
+
+
 async def test_what_was_sent_stays_what_it_was() -> None:
     """A caller's own list goes on after the call; the answer does not appear twice in the conversation for that."""
     async with client("Hi") as llm:
@@ -103,6 +110,16 @@ async def test_bad_input_is_refused_before_anything_is_sent() -> None:
         (("offline",), {"middleware": [], "max_retries": 1}, "option of the standard stack"),
         (("offline",), {"retries": 1}, "unknown option 'retries'"),
         (("offline",), {"max_retries": -1}, "max_retries"),
+        (("offline",), {"retry_budget": 500}, "retry_budget must be a RetryBudget or None, not int"),
+        (("offline",), {"breaker": False}, "breaker must be a CircuitBreaker or None, not bool"),
+        (("offline",), {"state": "redis://me:secret@box"}, "state must be a State or None, not str"),
+        (
+            ("offline",),
+            {"outcomes": {}},
+            "outcomes must have a row for each code, and has none for CIRCUIT_OPEN",
+        ),
+        (("offline",), {"fallback": "ollama"}, "targets are a list of targets or transports, not str"),
+        (("offline",), {"fallback": rl.OfflineTransport()}, "a list of .* not OfflineTransport"),
         (("offline",), {"deadline": 0}, "seconds"),
         (("openai",), {}, "OPENAI_API_KEY"),
     ],

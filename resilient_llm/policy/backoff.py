@@ -16,7 +16,7 @@ import attrs
 import backoff
 
 from resilient_llm.errors import ErrorCode, LLMError
-from resilient_llm.policy.outcomes import OUTCOMES, Row, should_retry
+from resilient_llm.policy.outcomes import OUTCOMES, Row, should_retry, whole_table
 from resilient_llm.validators import count, non_negative, optional_callable
 
 WaitGenerator: TypeAlias = Callable[[], Generator[float, Any, None]]
@@ -89,7 +89,7 @@ class RetryPolicy:
     jitter: Jitter | None = attrs.field(default=backoff.full_jitter, validator=optional_callable)
     max_server_delay: float = attrs.field(default=60.0, validator=non_negative)
     loading_timeout: float = attrs.field(default=600.0, validator=non_negative)
-    outcomes: Mapping[ErrorCode, Row] = OUTCOMES
+    outcomes: Mapping[ErrorCode, Row] = attrs.field(default=OUTCOMES, validator=whole_table)
 
 
 class Schedule:

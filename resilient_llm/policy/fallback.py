@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from resilient_llm.errors import DeadlineExceededError, ErrorCode, LLMError
-from resilient_llm.policy.outcomes import OUTCOMES, Fall, Row, fallback_for
+from resilient_llm.policy.outcomes import OUTCOMES, Fall, Row, fallback_for, whole_table
 from resilient_llm.validators import optional_non_negative, optional_ratio
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class FallbackPolicy:
     patience: float | None = attrs.field(default=1.0, validator=optional_non_negative)
     on_rate_limit: bool = True
     on_auth: bool = False
-    outcomes: Mapping[ErrorCode, Row] = OUTCOMES
+    outcomes: Mapping[ErrorCode, Row] = attrs.field(default=OUTCOMES, validator=whole_table)
 
     @property
     def max_wait(self) -> float | None:

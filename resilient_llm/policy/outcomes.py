@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -75,6 +75,17 @@ OUTCOMES: Final[Mapping[ErrorCode, Row]] = MappingProxyType(
     {code: _row(kind) for code, kind in ERROR_TYPES.items()}
 )
 """What happens after each kind of failure, unless the single error says otherwise."""
+
+
+def whole_table(_instance: object, attribute: attrs.Attribute[Any], value: Mapping[ErrorCode, Row]) -> None:
+    """A validator: a table has a row for each code, or an error of the backend would become one of the program."""
+    missing = OUTCOMES.keys() - value.keys()
+    if missing:
+        msg = (
+            f"{attribute.name} must have a row for each code, and has none for {min(missing)}: "
+            "change single cells by resilient_llm.policy.outcomes.override"
+        )
+        raise ValueError(msg)
 
 
 def override(

@@ -152,6 +152,7 @@ def test_decorrelated_jitter_stays_between_base_and_cap(seed: int) -> None:
         {"loading_timeout": "soon"},
         {"wait": 3},
         {"jitter": 3},
+        {"outcomes": {}},
     ],
 )
 def test_impossible_options_are_rejected(options) -> None:
