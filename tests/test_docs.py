@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from programs import Programs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,12 +27,10 @@ def blocks() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "block"), blocks(), ids=[name for name, _ in blocks()])
-def test_the_documented_code_runs(name: str, block: str) -> None:
+def test_the_documented_code_runs(programs: Programs, name: str, block: str) -> None:
     """Each block is a program that ends without an error, with warnings as errors."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, f"{name}\n{done.stderr}"
+    done = programs.run(block)
+    assert done.code == 0, f"{name}\n{done.err}"
 
 
 def test_the_readme_names_its_two_commands() -> None:

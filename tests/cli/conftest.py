@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 
-import attrs
 import pytest
+from programs import Done
 
 from resilient_llm.cli import main
 from resilient_llm.testing import FaultServer
@@ -40,27 +40,12 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@attrs.frozen
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def run():
+def run(programs):
     """Run the command with pipes, to its end."""
 
     async def start(*args: str, stdin: bytes = b"") -> Done:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *args,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(stdin), 30)
-        return Done(process.returncode, out.decode(), err.decode())
+        return await asyncio.to_thread(programs.run, PROGRAM, *args, stdin=stdin)
 
     return start
 
