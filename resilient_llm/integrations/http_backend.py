@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from resilient_llm.commit import commit
 from resilient_llm.errors import BackendFailure
 from resilient_llm.http_call import HTTPCall
@@ -13,7 +15,7 @@ from resilient_llm.transports.reading import ERROR_BODY_SECONDS
 
 from .dialects import understand
 from .dialects.whole import OpaqueDecoder
-from .observed_body import Bodies, ObservedBody, WireInfo
+from .observed_body import Bodies, ObservedBody, WireInfo, is_in_events
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -135,6 +137,8 @@ class HTTPBackend:
             headers=headers,
             received=received,
         )
+        if not (request.stream or call.asked.understood) and is_in_events(headers):
+            request = attrs.evolve(request, stream=True)  # of a GET or a form only the answer tells
         decoder = call.asked.decoder if received.status == 200 else OpaqueDecoder
         return await commit(ObservedBody(info, decoder, self._bodies), request)
 

@@ -84,6 +84,11 @@ def wire_info(response: Response) -> WireInfo:
     raise TypeError(msg)
 
 
+def is_in_events(headers: Mapping[str, str]) -> bool:
+    """Is an answer written event by event, in text or in AWS's frames?"""
+    return "eventstream" in headers.get("content-type", "").replace("-", "")
+
+
 @attrs.define
 class Bodies:
     """The answers of one backend that are being received, and the tasks that close them.

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from .httpx_family import decoded
+from .observed_body import is_in_events
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class WorkedReceived:
         head = self.head = transport.handle_request(request)
         self.status = head.status_code
         self.headers = head.headers
+        if is_in_events(head.headers):
+            self._batch = 1
         if "content-encoding" in head.headers:
             self._pieces = head.iter_bytes()
             self.headers = decoded(head.headers)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 from typing import Any
 
 import httpx
 import httpx2
 import openai
 import pytest
+from aiohttp import web
+from loopback import PATIENCE
 
 import resilient_llm as rl
 from resilient_llm.testing import Answer, FaultServer, Stall, Status, serving
@@ -141,3 +145,58 @@ async def test_long_headers_are_no_error():
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/models"
     async with server, rl.wrap(httpx.AsyncClient(), **OPTIONS) as client:
         assert (await client.get(address)).headers["x-policy"] == long
+
+
+# Streams that only the answer tells of ...
+
+
+def _gated() -> tuple[Any, threading.Event]:
+    """A server's handler that writes an event, waits, and writes another one."""
+    gate = threading.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for text in ("one", "two"):
+            event = {"type": "transcript.text.delta", "delta": text}
+            await response.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+            await asyncio.to_thread(gate.wait, PATIENCE)
+        return response
+
+    return answer, gate
+
+
+@pytest.mark.parametrize("transport", [None, httpx2.HTTPTransport], ids=["aiohttp", "own"])
+async def test_a_stream_that_a_form_asked_for_comes_while_it_is_written(transport):
+    """Nor does a GET say in its body that it wants a stream: the answer says so."""
+    answer, gate = _gated()
+    app = web.Application()
+    app.router.add_post("/v1/audio/transcriptions", answer)
+    app.router.add_get("/v1/responses/r", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+
+    class Own(httpx2.HTTPTransport):
+        """Nobody's but ours."""
+
+    http = httpx2.Client(transport=Own()) if transport else None
+    address = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    client = rl.wrap(openai.OpenAI(base_url=address, api_key="k", http_client=http), **OPTIONS)
+
+    def read(ask: Any) -> list[str]:
+        gate.clear()
+        stream = iter(ask())
+        first = next(stream).delta
+        gate.set()
+        return [first, *(event.delta for event in stream)]
+
+    transcriptions, responses = client.audio.transcriptions, client.responses
+    spoken = await asyncio.to_thread(
+        read, lambda: transcriptions.create(model="m", file=("a.mp3", b"a"), stream=True)
+    )
+    found = await asyncio.to_thread(read, lambda: responses.retrieve("r", stream=True))
+    assert spoken == found == ["one", "two"]
+    await asyncio.to_thread(client.close)
+    await runner.cleanup()

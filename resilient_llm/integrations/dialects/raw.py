@@ -45,9 +45,7 @@ class Raw:
             dialect=self,
             body=body,
             model=model_of(body),
-            stream=body.get("stream") is True
-            or head.path.endswith("-stream")
-            or "application/json" not in head.headers.get("accept", ""),
+            stream=body.get("stream") is True or "application/json" not in head.headers.get("accept", ""),
             params=besides(body),
             repeatable=_repeatable(head),
             understood=False,
