@@ -18,6 +18,7 @@ from resilient_llm.pipeline import name_of
 from resilient_llm.targets import Target
 
 from .dialects.anthropic_messages import MESSAGES
+from .dialects.bedrock_messages import BEDROCK
 from .dialects.dialect import model_in
 from .dialects.openai_chat import CHAT
 from .dialects.openai_responses import RESPONSES
@@ -43,6 +44,7 @@ TRAVELS: Final = (
 """Headers of the first client's request that a target's has, too."""
 
 ENDPOINTS: Final[dict[Dialect, str]] = {
+    BEDROCK: "/v1/messages",
     CHAT: "/chat/completions",
     MESSAGES: "/v1/messages",
     RESPONSES: "/responses",
@@ -50,8 +52,8 @@ ENDPOINTS: Final[dict[Dialect, str]] = {
 """What an SDK asks for where the first client's path does not tell."""
 
 
-SIGNING: Final = ("Bedrock", "AWS")
-"""What stands in the names of clients that sign what they send."""
+FRAMED: Final = frozenset({"AnthropicBedrock", "AsyncAnthropicBedrock"})
+"""Clients that read streams in AWS's frames, which no other understands."""
 
 
 @attrs.frozen(eq=False)
@@ -125,7 +127,9 @@ class ClientBackend:
         fields: dict[str, Any] = json.loads(cast("bytes", call.asked.edited(request) or call.body))
         if request.model:
             fields["model"] = request.model
-        fields.pop("anthropic_version", None)  # of Vertex AI, whose clients add it
+        if call.asked.stream:
+            fields["stream"] = True  # which Bedrock has in its path
+        fields.pop("anthropic_version", None)  # of Vertex AI and Bedrock, whose clients add it
         return self._options.construct(
             method="post",
             url=_endpoint(call, self._prefix),
@@ -162,6 +166,10 @@ class ClientBackend:
 async def _unbound(_request: Request) -> Response:
     msg = "this target belongs to the client that was wrapped with it"
     raise TypeError(msg)
+
+
+def _is_framed(client: object) -> bool:
+    return any(kind.__name__ in FRAMED for kind in type(client).__mro__)
 
 
 def _endpoint(call: HTTPCall, prefix: str) -> str:
@@ -214,10 +222,9 @@ class SDKTargets:
                 f"Target(client, model=...), not to a {kind}: for other backends use AsyncClient(fallback=...)"
             )
             raise TypeError(msg)
-        for one in (self._first, client):
-            if any(word in base.__name__ for base in type(one).__mro__ for word in SIGNING):
-                msg = f"{type(one).__name__} signs its requests, which therefore cannot be sent elsewhere: no fallback"
-                raise TypeError(msg)
+        if _is_framed(client) != _is_framed(self._first):
+            msg = f"a {first} does not fall back to a {kind}: streams of Amazon Bedrock come in frames of its own"
+            raise TypeError(msg)
         http = original_of(client._client)  # noqa: SLF001
         if is_async(http) != is_async(self._first._client):  # noqa: SLF001
             msg = f"a {first} cannot fall back to a {kind}: both async, or neither"

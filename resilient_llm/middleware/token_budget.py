@@ -122,7 +122,7 @@ class TokenBudget:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Prune, send, and once more if the backend refuses the prompt for its size."""
-        if request.operation != "chat":
+        if request.operation != "chat" or not request.messages:
             return await call_next(request)
         counter = self._counters(request.model)
         window = self._known_window(request.model)

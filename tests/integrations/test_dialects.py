@@ -126,6 +126,11 @@ def test_a_turn_of_anthropics_that_is_cut_keeps_its_other_blocks():
         ("/openai/deployments/d/embeddings", {"input": "a"}, "d"),
         ("/v1/projects/p/models/claude@2:streamRawPredict", {"messages": []}, "claude@2"),
         ("/model/eu.claude/invoke", {"messages": []}, "eu.claude"),
+        (
+            "/model/arn:aws:bedrock::1:profile/a/invoke-with-response-stream",
+            {},
+            "arn:aws:bedrock::1:profile/a",
+        ),
         ("/model/eu.claude/converse-stream", {}, "eu.claude"),
     ],
 )
@@ -150,11 +155,11 @@ def test_what_is_signed_is_never_changed():
     assert edited(request, model="other", params={"a": 1}, messages=[{"role": "user"}]) is None
 
 
-def test_what_is_signed_is_raw():
-    """No stage sees messages that it must not change; the answer is judged all the same."""
+def test_of_what_is_signed_no_stage_sees_the_messages():
+    """They could not be changed; the answer is judged all the same."""
     body = {"messages": [{"role": "user", "content": "a"}], "model": "m"}
     request = asked("/v1/messages", body, authorization="AWS4-HMAC-SHA256 Credential=x")
-    assert (request.operation, request.messages, request.model) == ("raw", (), "m")
+    assert (request.operation, request.messages, request.model) == ("chat", (), "m")
     decoder = request.extensions["http_call"].asked.decoder()
     decoder.feed(b"{}")
     decoder.eof()

@@ -129,13 +129,36 @@ async def test_replay_leaves_frames_alone():
 
 async def test_with_a_bearers_key_messages_are_pruned_and_the_model_stays():
     """Without a signature the body is as free as any other; the model is the path's."""
-    pytest.importorskip("botocore", reason="the SDK's extra for Bedrock is not installed")
     long = [*[{"role": "user", "content": "word " * 99}] * 3, *HELLO["messages"]]
     async with Bedrock(whole()) as server, wrapped(server, key=True, context_window=50) as client:
         await client.messages.create(**{**HELLO, "messages": long})
     body = json.loads(server.bodies[0])
     assert body["messages"] == HELLO["messages"]
     assert "model" not in body
+
+
+async def test_another_region_answers_with_its_own_request():
+    """Model and stream stand in the path, also a model's ARN; key and address are the target's."""
+    arn = "arn:aws:bedrock:eu-west-1:1:inference-profile/abc"
+    async with Bedrock(BUSY) as first, Bedrock(whole()) as second:
+        own = anthropic.AsyncAnthropicBedrock(api_key="k2", aws_region="us-east-1", base_url=second.url)
+        targets = [own, rl.Target(own, model="us.claude")]
+        for target, model, path in zip(
+            targets,
+            (arn, "eu.claude"),
+            (f"{arn.replace('/', '%2F')}/invoke", "us.claude/invoke"),
+            strict=True,
+        ):
+            client = wrapped(first, key=True, fallback=[target], max_retries=0, breaker=None)
+            answer = await client.messages.create(
+                **{**HELLO, "model": model}, extra_headers={"anthropic-beta": "b"}
+            )
+            assert answer.content[0].text == "One two"
+            seen, body = second.requests[-1], json.loads(second.bodies[-1])
+            assert seen.raw_path.removeprefix("/model/").replace("%3A", ":") == path
+            assert seen.headers["authorization"] == "Bearer k2"
+            assert body == json.loads(first.bodies[-1])
+        await client.close()
 
 
 # With signatures ...
@@ -226,3 +249,18 @@ async def test_signed_headers_are_never_changed(monkeypatch):
     for place in range(2):
         assert server.requests[place].headers["accept-encoding"] == "gzip, zstd"
         assert is_signed(server, place)
+
+
+@signing
+async def test_a_target_signs_for_itself():
+    """Another region answers, streamed, with a signature of its own."""
+    pytest.importorskip("botocore")
+    async with Bedrock(BUSY) as first, Bedrock(streamed(*ONE_TWO)) as second:
+        own = anthropic.AsyncAnthropicBedrock(
+            aws_access_key="AKID", aws_secret_key="secret", aws_region="eu-west-1", base_url=second.url
+        )
+        client = wrapped(first, fallback=[own], max_retries=0)
+        async with client, client.messages.stream(**HELLO) as stream:
+            assert await stream.get_final_text() == "One two"
+        assert is_signed(first, 0)
+        assert is_signed(second, 0)

@@ -282,13 +282,13 @@ def test_the_target_is_asked_for_what_the_first_client_was_asked_for(prefix, url
     assert _endpoint(call_of(request), prefix) == expected
 
 
-async def test_a_signed_call_stays_with_the_first():
-    """Its signature holds for one address and one body."""
+async def test_a_target_writes_a_signed_call_anew():
+    """A signature holds for one address and one body; the target's request has its own key."""
     async with pair(Status.failed()) as two:
         signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=x"}
-        with pytest.raises(openai.InternalServerError):
-            await two.client.chat.completions.create(**CHAT, extra_headers=signed)
-        assert not two.second.requests
+        await two.client.chat.completions.create(**CHAT, extra_headers=signed)
+        assert two.first.requests[0].headers["authorization"] == signed["Authorization"]
+        assert two.second.requests[0].headers["authorization"] == "Bearer sk-of-the-second"
 
 
 async def test_it_is_told_who_answered(caplog):
@@ -420,7 +420,7 @@ async def test_the_deadline_is_shared_out():
 
 
 async def test_what_is_refused_when_it_is_wrapped():
-    """Other dialects, the other kind, what signs or authenticates elsewhere, what is closed: each with its reason."""
+    """Other dialects, other framings, the other kind, what authenticates elsewhere, what is closed: with its reason."""
     first = openai.AsyncOpenAI(api_key="k")
     closed = openai.AsyncOpenAI(api_key="k")
     await closed.close()
@@ -436,13 +436,13 @@ async def test_what_is_refused_when_it_is_wrapped():
             bedrock,
             anthropic.AsyncAnthropic(api_key="k"),
             TypeError,
-            "AsyncAnthropicBedrock signs its requests",
+            "streams of Amazon Bedrock come in frames",
         ),
         (
             anthropic.AsyncAnthropic(api_key="k"),
             bedrock,
             TypeError,
-            "AsyncAnthropicBedrock signs its requests",
+            "streams of Amazon Bedrock come in frames",
         ),
         (httpx2.AsyncClient(), httpx2.AsyncClient(), TypeError, "a fallback is for clients of an SDK"),
         (first, "https://b.example", TypeError, "a target's transport is an object"),
@@ -452,6 +452,27 @@ async def test_what_is_refused_when_it_is_wrapped():
             rl.wrap(client, fallback=[target])
     with pytest.raises(TypeError, match="AsyncOpenAI is a target for `wrap` alone"):
         rl.AsyncClient("offline", fallback=[first])
+
+
+async def test_hooks_for_responses_are_the_first_clients():
+    """Once, with the answer that came in the end, whoever gave it; of a target those for requests are called."""
+    told: list[tuple[str, str, int]] = []
+
+    def hooks(name: str) -> Any:
+        async def asked(request: httpx2.Request) -> None:
+            told.append((name, request.headers["authorization"], 0))
+
+        async def answered(response: httpx2.Response) -> None:
+            told.append((name, response.request.headers["authorization"], response.status_code))
+
+        return httpx2.AsyncClient(event_hooks={"request": [asked], "response": [answered]})
+
+    async with FaultServer(Status.failed()) as first, FaultServer() as second:
+        bare = openai.AsyncOpenAI(base_url=first.base_url, api_key="1", http_client=hooks("first"))
+        spare = openai.AsyncOpenAI(base_url=second.base_url, api_key="2", http_client=hooks("second"))
+        async with rl.wrap(bare, fallback=[spare], **OPTIONS) as client:
+            await client.chat.completions.create(**CHAT)
+    assert told == [("first", "Bearer 1", 0), ("second", "Bearer 2", 0), ("first", "Bearer 1", 200)]
 
 
 async def test_a_wrapped_client_as_a_target_is_taken_as_it_was():

@@ -33,7 +33,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def understand(method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Spoken:
-    """What a call asks for. What nobody knows is `"raw"`; so is what is signed, with the decoder of its dialect.
+    """What a call asks for. What nobody knows is `"raw"`; of what is signed no stage sees the messages.
 
     Args:
         method: In capitals.
@@ -53,7 +53,7 @@ def understand(method: str, path: str, headers: Mapping[str, str], body: bytes |
     if model := model_in(path):
         spoken = attrs.evolve(spoken, model=spoken.model or model, fixed=("model",))
     if headers.get("authorization", "").startswith(SIGNED):
-        spoken = attrs.evolve(spoken, operation="raw", messages=(), fixed=("body",))
+        spoken = attrs.evolve(spoken, messages=(), fixed=("body",))
     return spoken if body is not None else attrs.evolve(spoken, repeatable=False)
 
 

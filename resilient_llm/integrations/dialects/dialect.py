@@ -41,7 +41,7 @@ STATUSES: Final[Mapping[ErrorCode, int]] = {
 """The status of an error that has none of its own; the other codes say that no usable answer came."""
 
 _model_in: Final = re.compile(
-    r"/(?:deployments|engines)/([^/]+)/|/model/([^/]+)/(?:invoke|converse)|/models/([^/:]+):\w+$"
+    r"/(?:deployments|engines)/([^/]+)/|/model/(.+)/(?:invoke|converse)|/models/([^/:]+):\w+$"
 ).search
 
 
