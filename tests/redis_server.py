@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -28,7 +28,7 @@ def needed() -> str:
 
 
 class RedisServer:
-    """One server; `stop` and `go` freeze it, `kill` and `start` restart it with empty data."""
+    """One server; `stop` and `go` freeze it, `kill` and `start` restart it with empty data; a `with` block ends it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,6 +39,12 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def start(self, *options: str) -> None:
         command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conformance.rows import ROWS
 from conformance.subject import Subject
+from real.in_process import CALLS
 from real.llama import WINDOW
 
 import resilient_llm as rl
@@ -19,16 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-NO_CALLS = dict.fromkeys(
-    (
-        "tools_called",
-        "tools_called_in_a_stream",
-        "fragments_of_calls",
-        "results_sent_back",
-        "functions_of_the_old_kind",
-    ),
-    "the model's chat template knows no tools",
-)
+NO_CALLS = dict.fromkeys(CALLS, "the model's chat template knows no tools")
 CHAT_MODEL = NO_CALLS | {"embeddings": "the server was started for chats"}
 LACKS = {
     "llamacpp": CHAT_MODEL,

@@ -6,11 +6,9 @@ import asyncio
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pytest
-from conformance.rows import ROWS
-from conformance.subject import Subject
+from real.in_process import CALLS, each_row_but, passes
 from real.llama import model_path
 
 import resilient_llm as rl
@@ -177,27 +175,7 @@ print("leaving")
     assert (done.returncode, done.stdout.strip()) == (0, "leaving"), done.stderr
 
 
-LACKS = {
-    "tools_called",
-    "tools_called_in_a_stream",
-    "fragments_of_calls",
-    "results_sent_back",
-    "functions_of_the_old_kind",
-}
-"""Rows of the conformance suite that it has no part in: the template of this model knows no tools."""
-
-
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.__name__ not in LACKS], ids=lambda row: row.__name__
-)
+@each_row_but(*CALLS)
 async def test_it_conforms(local, kept, row):
     """The rows that every transport passes, with a real model in this process."""
-
-    async def until(working: bool) -> None:
-        async with asyncio.timeout(15):
-            while kept._shared._working is not working:  # noqa: ASYNC110 - a thread tells no event
-                await asyncio.sleep(0.002)
-
-    async with rl.AsyncClient(transport=local.transport, token_budget=None) as llm:
-        name, window = llm.transport.model, WINDOW
-        await row(Subject(llm, name, window=window, busy=partial(until, True), idle=partial(until, False)))
+    await passes(row, local, kept, WINDOW)

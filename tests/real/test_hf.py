@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from functools import partial
 
 import pytest
-from conformance.rows import ROWS
-from conformance.subject import Subject
+from real.in_process import CALLS, each_row_but, passes
 
 import resilient_llm as rl
 
@@ -207,28 +204,7 @@ async def test_a_model_without_a_template_gets_plain_lines(tmp_path):
         await rl.OfflineTransport(model_path=path, context_length=64)(rl.Request(messages=HI))
 
 
-LACKS = {
-    "tools_called",
-    "tools_called_in_a_stream",
-    "fragments_of_calls",
-    "results_sent_back",
-    "a_json_schema",
-    "functions_of_the_old_kind",
-}
-"""Rows of the conformance suite that it has no part in: plain text alone."""
-
-
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.__name__ not in LACKS], ids=lambda row: row.__name__
-)
+@each_row_but(*CALLS, "a_json_schema")
 async def test_it_conforms(local, kept, row):
     """The rows that every transport passes, with a real model in this process."""
-
-    async def until(working: bool) -> None:
-        async with asyncio.timeout(15):
-            while kept._shared._working is not working:  # noqa: ASYNC110 - a thread tells no event
-                await asyncio.sleep(0.002)
-
-    async with rl.AsyncClient(transport=local.transport, token_budget=None) as llm:
-        name, window = llm.transport.model, tiny.WINDOW
-        await row(Subject(llm, name, window=window, busy=partial(until, True), idle=partial(until, False)))
+    await passes(row, local, kept, tiny.WINDOW)

@@ -29,10 +29,8 @@ SLACK = 0.1
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.go()
-    made.kill()
+    with RedisServer(tmp_path) as made:
+        yield made
 
 
 _namespaces = itertools.count()

@@ -28,10 +28,8 @@ SLACK = 0.25
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path)
-    yield made
-    made.go()
-    made.kill()
+    with RedisServer(tmp_path) as made:
+        yield made
 
 
 async def until(check: Callable[[], object], seconds: float = 10.0) -> float:
