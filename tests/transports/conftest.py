@@ -9,12 +9,15 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
 from resilient_llm.transports import OpenAICompatibleTransport
+
+if TYPE_CHECKING:
+    import resilient_llm as rl
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SSE_HEAD = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -137,6 +140,18 @@ class Loopback:
             await self.script(request, wire)
             if wire.writer.is_closing():
                 return
+
+
+SOON = {"initial_backoff": 0.01}
+
+
+async def ask(llm: rl.AsyncClient, stream: bool, prompt: Any = "Hello", **options: Any) -> rl.Completion:
+    """Ask, whole or as a stream, with waits that are short."""
+    options = {**SOON, **options}
+    if not stream:
+        return await llm.complete(prompt, **options)
+    async with llm.stream(prompt, **options) as response:
+        return await response.completion()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
-from transports.conftest import until
+from transports.conftest import SOON, ask
 from wire.anthropic_cases import TOOL
 
 import resilient_llm as rl
@@ -14,18 +12,10 @@ from resilient_llm.testing import (
     Call,
     Cut,
     Dribble,
-    ErrorEvent,
     FaultServer,
-    Hollow,
-    KeepAlive,
-    Malformed,
     Reply,
-    Reset,
-    Stall,
-    Status,
 )
 
-SOON = {"initial_backoff": 0.01}
 CALLS = Reply(
     "Looking.", calls=[Call("get_weather", {"city": "Århus"}), Call("now")], reasoning="Hm, the weather."
 )
@@ -33,14 +23,6 @@ CALLS = Reply(
 
 def client(server: FaultServer, **options) -> rl.AsyncClient:
     return rl.AsyncClient("anthropic", model="claude-x", base_url=server.url, api_key="k", **options)
-
-
-async def ask(llm: rl.AsyncClient, stream: bool, **options) -> rl.Completion:
-    options = {**SOON, **options}
-    if not stream:
-        return await llm.complete("Hello", **options)
-    async with llm.stream("Hello", **options) as response:
-        return await response.completion()
 
 
 @pytest.mark.parametrize("fault", [Answer(), Dribble(size=7)])
@@ -71,49 +53,6 @@ async def test_tools_to_and_fro(stream):
     assert [block["type"] for block in returned["content"]] == ["tool_result", "tool_result"]
 
 
-FAULTS = [
-    Status.overloaded(),
-    Status.failed(),
-    Status.rate_limited(0.01),
-    Reset(),
-    Cut(after=0),
-    Cut(after=0, clean=True),
-    Malformed(),
-    Hollow(),
-    ErrorEvent(),
-]
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_what_fails_before_a_word_is_repeated(stream, fault):
-    """Refusals, broken connections, broken bodies, an error in a 200: the next attempt answers."""
-    async with FaultServer([fault, Answer()], reply="Rhine") as server, client(server) as llm:
-        done = await ask(llm, stream)
-    assert (done.text, done.attempts, len(server.requests)) == ("Rhine", 2, 2)
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (Cut(after=3), rl.LLMError),
-        (Cut(after=3, clean=True), rl.ModelResponseInvalidError),
-        (ErrorEvent(after=3), rl.LLMError),
-        (Malformed(after=3), rl.ModelResponseInvalidError),
-        (Stall(after=3), rl.ModelTimeoutError),
-        (KeepAlive(after=3, every=0.05), rl.ModelTimeoutError),
-    ],
-    ids=str,
-)
-async def test_what_fails_after_a_word_is_the_callers(fault, error):
-    """It is raised with what had come, and not repeated; pings are no content."""
-    async with FaultServer(fault, reply="one two three four five") as server, client(server) as llm:
-        with pytest.raises(error) as caught:
-            await ask(llm, stream=True, idle_timeout=0.4)
-    assert caught.value.partial.text == "one two three"
-    assert len(server.requests) == 1
-
-
 async def test_a_stream_without_its_marker_is_whole():
     """The stop reason came."""
     async with FaultServer(Cut(finished=True, clean=True), reply="Rhine") as server, client(server) as llm:
@@ -127,28 +66,6 @@ async def test_a_call_that_is_cut_is_repeated():
     async with FaultServer([Cut(after=3), Answer()], reply=reply) as server, client(server) as llm:
         done = await ask(llm, stream=True)
     assert (done.tool_calls[0].arguments, done.attempts) == ('{"a": "some longer text"}', 2)
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_cancelled_call_leaves_the_server(stream):
-    """The connection is closed, nothing is repeated."""
-    async with FaultServer(Answer(latency=30, interval=30)) as server, client(server) as llm:
-        task = asyncio.create_task(ask(llm, stream))
-        await until(lambda: server.requests)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: not server.open_connections)
-    assert [seen.ending for seen in server.requests] == ["left"]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_deadline_is_kept(stream):
-    """A server that does not answer in time is left."""
-    async with FaultServer(Stall(after=None)) as server, client(server) as llm:
-        with pytest.raises(rl.DeadlineExceededError):
-            await ask(llm, stream, deadline=0.3)
-    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])

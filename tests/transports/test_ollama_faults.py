@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
-from transports.conftest import until
+from transports.conftest import ask
 
 import resilient_llm as rl
 from resilient_llm.testing import (
     Answer,
     Call,
-    Cut,
     Dribble,
-    ErrorEvent,
     FaultServer,
-    Hollow,
-    Malformed,
     Reply,
     Reset,
-    Stall,
     Status,
 )
 from resilient_llm.transports import AutomaticTransport
 from resilient_llm.transports.discovery import Place
 
-SOON = {"initial_backoff": 0.01}
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 CALLS = Reply("Looking.", calls=[Call("get_weather", {"city": "Århus"}), Call("now")], reasoning="Hm.")
 TURNS = [{"role": role, "content": "a b c d " * 40} for _ in range(10) for role in ("user", "assistant")]
@@ -34,14 +26,6 @@ LONG = [*TURNS, {"role": "user", "content": "Hi"}]
 
 def client(server: FaultServer, **options) -> rl.AsyncClient:
     return rl.AsyncClient("ollama", model="qwen3", base_url=server.url, **options)
-
-
-async def ask(llm: rl.AsyncClient, stream: bool, prompt="Hello", **options) -> rl.Completion:
-    options = {**SOON, **options}
-    if not stream:
-        return await llm.complete(prompt, **options)
-    async with llm.stream(prompt, **options) as response:
-        return await response.completion()
 
 
 @pytest.mark.parametrize("fault", [Answer(), Dribble(size=7)])
@@ -69,61 +53,6 @@ async def test_tools_to_and_fro(stream):
     _, said, *returned = server.requests[1].body["messages"]
     assert [call["function"]["arguments"] for call in said["tool_calls"]] == [{"city": "Århus"}, {}]
     assert [message["tool_name"] for message in returned] == ["get_weather", "now"]
-
-
-FAULTS = [
-    Status.overloaded(),
-    Status.failed(),
-    Status.rate_limited(0.01),
-    Reset(),
-    Cut(after=0),
-    Cut(after=0, clean=True),
-    Malformed(),
-    Hollow(),
-    ErrorEvent(),
-]
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_what_fails_before_a_word_is_repeated(stream, fault):
-    """Refusals, broken connections, broken bodies, an error in a 200: the next attempt answers."""
-    async with FaultServer([fault, Answer()], reply="Rhine") as server, client(server) as llm:
-        done = await ask(llm, stream)
-    assert (done.text, done.attempts, len(server.requests)) == ("Rhine", 2, 2)
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (Cut(after=3), rl.LLMError),
-        (Cut(after=3, clean=True), rl.ModelResponseInvalidError),
-        (ErrorEvent(after=3), rl.LLMError),
-        (Malformed(after=3), rl.ModelResponseInvalidError),
-        (Stall(after=3), rl.ModelTimeoutError),
-    ],
-    ids=str,
-)
-async def test_what_fails_after_a_word_is_the_callers(fault, error):
-    """It is raised with what had come, and not repeated."""
-    async with FaultServer(fault, reply="one two three four five") as server, client(server) as llm:
-        with pytest.raises(error) as caught:
-            await ask(llm, stream=True, idle_timeout=0.4)
-    assert caught.value.partial.text == "one two three"
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_cancelled_call_leaves_the_server(stream):
-    """The connection is closed, nothing is repeated."""
-    async with FaultServer(Answer(latency=30, interval=30)) as server, client(server) as llm:
-        task = asyncio.create_task(ask(llm, stream))
-        await until(lambda: server.requests)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: not server.open_connections)
-    assert [seen.ending for seen in server.requests] == ["left"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
