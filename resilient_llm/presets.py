@@ -103,6 +103,7 @@ def create_transport(backend: str, **options: Any) -> Transport:
 
     Raises:
         ModelInvalidRequestError: An unknown name; the message lists the known ones.
+        TypeError: A backend that has no usual address, and no `base_url`.
     """
     if backend == AUTO and options.get("base_url"):
         backend = "openai-compatible"
@@ -111,5 +112,8 @@ def create_transport(backend: str, **options: Any) -> Transport:
     except (KeyError, TypeError):
         msg = f"unknown backend {backend!r}; known are {', '.join(sorted(BACKENDS))}"
         raise ModelInvalidRequestError(msg) from None
+    if backend == "openai-compatible" and not options.get("base_url"):
+        msg = 'say where it is: AsyncClient("openai-compatible", base_url="http://localhost:8000/v1")'
+        raise TypeError(msg)
     options["name"] = backend
     return factory(**{key: value for key, value in options.items() if value is not None})

@@ -9,12 +9,22 @@ if TYPE_CHECKING:
     import attrs
 
 
+def called(option: str) -> dict[str, str]:
+    """Metadata of an attribute that clients know by another name."""
+    return {"option": option}
+
+
+def _name(attribute: attrs.Attribute[Any]) -> str:
+    option = attribute.metadata.get("option")
+    return f"{option} ({attribute.name} of its stage)" if option else attribute.name
+
+
 def _number(attribute: attrs.Attribute[Any], value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f"{attribute.name} must be a number, not {value!r}"
+        msg = f"{_name(attribute)} must be a number, not {value!r}"
         raise TypeError(msg)
     if not math.isfinite(value):
-        msg = f"{attribute.name} must be finite, not {value!r}"
+        msg = f"{_name(attribute)} must be finite, not {value!r}"
         raise ValueError(msg)
     return value
 
@@ -22,7 +32,7 @@ def _number(attribute: attrs.Attribute[Any], value: object) -> float:
 def positive(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """A finite number above 0."""
     if _number(attribute, value) <= 0:
-        msg = f"{attribute.name} must be above 0, not {value!r}"
+        msg = f"{_name(attribute)} must be above 0, not {value!r}"
         raise ValueError(msg)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 
 import attrs
 import pytest
@@ -120,7 +121,11 @@ async def test_bad_input_is_refused_before_anything_is_sent() -> None:
         ),
         (("offline",), {"fallback": "ollama"}, "targets are a list of targets or transports, not str"),
         (("offline",), {"fallback": rl.OfflineTransport()}, "a list of .* not OfflineTransport"),
-        (("offline",), {"deadline": 0}, "seconds"),
+        (("offline",), {"deadline": 0}, r"deadline \(seconds of its stage\) must be above 0, not 0"),
+        (("offline",), {"first_token_timeout": "60"}, "first_token_timeout .* must be a number, not '60'"),
+        (("offline",), {"idle_timeout": -1}, "idle_timeout .* must be above 0, not -1"),
+        (("offline",), {"attempt_timeout": math.inf}, "attempt_timeout .* must be finite"),
+        (("openai-compatible",), {}, 'say where it is: .*base_url="http'),
         (("openai",), {}, "OPENAI_API_KEY"),
     ],
 )

@@ -10,7 +10,7 @@ from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import ModelTimeoutError
 from resilient_llm.events import ContentSeen, Notice
 from resilient_llm.timeout import Timeout
-from resilient_llm.validators import optional_positive
+from resilient_llm.validators import called, optional_positive
 
 if TYPE_CHECKING:
     from resilient_llm.models import Request
@@ -41,9 +41,15 @@ class AttemptTimeout:
 
     role = "attempt_timeout"
 
-    first_token: float | None = attrs.field(default=60.0, validator=optional_positive)
-    idle: float | None = attrs.field(default=30.0, validator=optional_positive)
-    whole: float | None = attrs.field(default=600.0, validator=optional_positive)
+    first_token: float | None = attrs.field(
+        default=60.0, validator=optional_positive, metadata=called("first_token_timeout")
+    )
+    idle: float | None = attrs.field(
+        default=30.0, validator=optional_positive, metadata=called("idle_timeout")
+    )
+    whole: float | None = attrs.field(
+        default=600.0, validator=optional_positive, metadata=called("attempt_timeout")
+    )
     clock: Clock = attrs.field(default=SYSTEM_CLOCK, repr=False)
     backend: str | None = None
 

@@ -9,7 +9,7 @@ import attrs
 from resilient_llm.clock import SYSTEM_CLOCK, Clock
 from resilient_llm.errors import DeadlineExceededError, LLMError, ModelTimeoutError
 from resilient_llm.timeout import Timeout
-from resilient_llm.validators import optional_positive
+from resilient_llm.validators import called, optional_positive
 
 if TYPE_CHECKING:
     from resilient_llm.models import Request
@@ -34,7 +34,9 @@ class Deadline:
 
     role = "deadline"
 
-    seconds: float | None = attrs.field(default=600.0, validator=optional_positive)
+    seconds: float | None = attrs.field(
+        default=600.0, validator=optional_positive, metadata=called("deadline")
+    )
     clock: Clock = attrs.field(default=SYSTEM_CLOCK, kw_only=True, repr=False)
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
