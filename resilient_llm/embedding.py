@@ -57,7 +57,7 @@ async def embed(send: Send, request: Request, texts: str | Sequence[str], limits
     texts = inputs(texts)
 
     async def ask(begin: int, end: int) -> Embeddings:
-        params = {"input": texts[begin:end], **request.params}
+        params = {**request.params, "input": texts[begin:end]}
         response = await send(attrs.evolve(request, operation="embed", params=params))
         return cast("Embeddings", await response.result())
 

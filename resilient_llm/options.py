@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -98,6 +99,15 @@ def _mapping(name: str, value: object) -> Mapping[str, Any]:
     return value
 
 
+def _headers(name: str, value: object) -> Mapping[Any, Any]:
+    headers: Mapping[Any, Any] = _mapping(name, value)
+    for key, text in headers.items():
+        if not (isinstance(key, str) and isinstance(text, str)) or _CONTROL.search(key + text):
+            msg = f"{name} must hold texts of a single line, and that of {key!r} is none"
+            raise ModelInvalidRequestError(msg)
+    return headers
+
+
 def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         msg = f"{name} must be True or False, not {value!r}"
@@ -107,6 +117,17 @@ def _boolean(name: str, value: object) -> bool:
 
 RECOVERIES: Final = get_args(Recovery)
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What ends a header, or may not stand in one (RFC 9110, 5.5)."""
+
+
+def _recovery(name: str, value: object) -> object:
+    if value not in RECOVERIES:
+        msg = f"{name} must be one of {', '.join(map(repr, RECOVERIES))}, not {value!r}"
+        raise ModelInvalidRequestError(msg)
+    return value
+
+
 _EXTENSIONS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "attempt_timeout": ("attempt_timeout", _limit),
     "first_token_timeout": ("first_token_timeout", _limit),
@@ -115,7 +136,8 @@ _EXTENSIONS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "max_retries": ("max_retries", _retries),
     "tool_deltas": ("tool_deltas", _boolean),
     "cache": ("cache", _boolean),
-    "extra_headers": ("headers", _mapping),
+    "recovery": ("recovery", _recovery),
+    "extra_headers": ("headers", _headers),
     "extra_query": ("query", _mapping),
     "extra_body": ("body", _mapping),
 }
@@ -145,12 +167,24 @@ def build_request(
             deadline = None if value is None else clock.monotonic() + _seconds(name, value)
         elif name == "model":
             model = _model(value) or model
-        elif name == "recovery":
-            if value is not None:
-                extensions["recovery"] = _recovery(value)
+        elif name in _INSTEAD:
+            _refuse(name, value, stream)
         elif value is not None:
             params[name] = value
     return Request("chat", messages, model, stream, params, deadline, 1, Extensions(**extensions))  # type: ignore[typeddict-item]
+
+
+_INSTEAD: Final = {
+    "stream": "complete() gives whole answers, stream() streams",
+    "messages": "a conversation is the first argument",
+}
+
+
+def _refuse(name: str, value: object, stream: bool) -> None:
+    """Say how it is said here; but that a stream is one may be said twice."""
+    if value is not None and value is not stream:
+        msg = f"{name} is no option of a call: {_INSTEAD[name]}"
+        raise ModelInvalidRequestError(msg)
 
 
 def _model(value: object) -> str:
@@ -158,10 +192,3 @@ def _model(value: object) -> str:
         msg = f"model must be a string, not {value!r}"
         raise ModelInvalidRequestError(msg)
     return value or ""
-
-
-def _recovery(value: object) -> object:
-    if value not in RECOVERIES:
-        msg = f"recovery must be one of {', '.join(map(repr, RECOVERIES))}, not {value!r}"
-        raise ModelInvalidRequestError(msg)
-    return value

@@ -73,6 +73,11 @@ def test_options_go_where_they_belong() -> None:
         {"max_retries": 2.5},
         {"tool_deltas": "yes"},
         {"extra_headers": [("a", "b")]},
+        {"extra_headers": {"a": 3}},
+        {"extra_headers": {"a": "b\r\nx-other: c"}},
+        {"extra_headers": {"a\n": "b"}},
+        {"stream": True},
+        {"messages": ASK},
         {"model": 3},
         {"recovery": "again"},
         {"recovery": ["restart"]},
@@ -109,6 +114,13 @@ def test_recovery_is_an_option_of_a_stage(recovery) -> None:
 def test_none_is_not_given(name) -> None:
     """Code that passes on what it was given, or was not, need not tell the two apart."""
     assert build(**{name: None}) == build()
+
+
+def test_that_a_stream_is_one_may_be_said_twice() -> None:
+    """Code that comes from another library's client says so with each call."""
+    assert build(stream=False) == build()
+    streamed = build_request(ASK, True, {"stream": True}, model="default", clock=FakeClock())
+    assert (streamed.stream, streamed.params) == (True, {})
 
 
 def test_a_limit_of_none_means_no_limit() -> None:
