@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import attrs
 from aiohttp import hdrs
@@ -41,6 +41,8 @@ class LlamaCppTransport(OpenAICompatibleTransport):
 
     label = "llama.cpp"
     start_hint = "llama-server -m model.gguf"
+    usual_name: ClassVar[str] = "llamacpp"
+    """The backend's name where the caller gives none."""
 
     def __init__(
         self,
@@ -48,7 +50,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
         *,
         model: str = "",
         api_key: ApiKey | None = None,
-        name: str = "llamacpp",
+        name: str | None = None,
         auto_select: bool = True,
         **options: Unpack[HTTPOptions],
     ) -> None:
@@ -56,7 +58,7 @@ class LlamaCppTransport(OpenAICompatibleTransport):
             base_url,
             model=model,
             api_key=api_key,
-            name=name,
+            name=name or self.usual_name,
             auto_select=auto_select,
             **options,
         )
@@ -205,6 +207,7 @@ class LlamafileTransport(LlamaCppTransport):
 
     label = "llamafile"
     start_hint = "./model.llamafile --server"
+    usual_name = "llamafile"
 
 
 def _prompt(body: bytes) -> str:

@@ -14,7 +14,7 @@ from resilient_llm.errors import (
     ModelUnavailableError,
 )
 from resilient_llm.models import Request
-from resilient_llm.transports import LlamaCppTransport
+from resilient_llm.transports import LlamaCppTransport, LlamafileTransport
 
 
 def routes(table):
@@ -259,3 +259,9 @@ async def test_an_answer_that_would_be_begun_anew_is_refused(serve, connect, sho
     with pytest.raises(kind):
         await connect(server, LlamaCppTransport)(begun("The Rhi"))
     assert [request.target for request in server.requests] == ["/apply-template"]
+
+
+def test_a_llamafile_is_called_so():
+    """In results, errors and logs, unless the caller has another name for it."""
+    assert (LlamaCppTransport().name, LlamafileTransport().name) == ("llamacpp", "llamafile")
+    assert LlamafileTransport(name="box").name == "box"
