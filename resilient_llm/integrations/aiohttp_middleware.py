@@ -10,6 +10,7 @@ from aiohttp.payload import BytesPayload
 
 from resilient_llm.errors import LLMError, ModelTimeoutError
 from resilient_llm.pipeline import Pipeline
+from resilient_llm.transports.reading import raise_clean
 
 from .aiohttp_answers import ObservedReader, RefusedResponse, SessionReceived, failure_of
 from .client_stack import Pipelines, client_stack
@@ -54,6 +55,8 @@ class _Exchange:
             await self.request.update_body(body)
         try:
             return await self.handler(self.request)
+        except aiohttp.ClientResponseError as exc:
+            raise_clean(exc)
         except TimeoutError as exc:
             if getattr(self.request._timer, "_cancelled", False):  # noqa: SLF001 - the exception does not tell
                 msg = "the session's total timeout has passed"

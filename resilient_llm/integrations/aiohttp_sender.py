@@ -17,7 +17,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from resilient_llm.transports.reading import next_read
+from resilient_llm.transports.reading import next_read, raise_clean
 from resilient_llm.transports.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class AiohttpSender:
         """Send a call as it came, or with another body.
 
         Raises:
-            aiohttp.ClientError: What went wrong on the way.
+            ModelUnavailableError: What came is no HTTP.
+            aiohttp.ClientError: Whatever else went wrong on the way.
         """
         request = call.original
         headers = _headers(request.headers.raw)
@@ -141,12 +142,15 @@ class AiohttpSender:
             "allow_redirects": False,
         }
         try:
-            response = await pool.session.request(call.method, url, **options)
-        except aiohttp.ClientOSError as exc:
-            if not isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
-                raise
-            # the pooled connection was found closed before a byte was written
-            response = await pool.session.request(call.method, url, **options)
+            try:
+                response = await pool.session.request(call.method, url, **options)
+            except aiohttp.ClientOSError as exc:
+                if not isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
+                    raise
+                # the pooled connection was found closed before a byte was written
+                response = await pool.session.request(call.method, url, **options)
+        except aiohttp.ClientResponseError as exc:
+            raise_clean(exc)
         return AiohttpReceived(response, pool)
 
     async def aclose(self) -> None:

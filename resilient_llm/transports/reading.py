@@ -130,7 +130,7 @@ def lower_case(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def raise_clean(exc: aiohttp.ClientResponseError, backend: str) -> NoReturn:
+def raise_clean(exc: aiohttp.ClientResponseError, backend: str | None = None) -> NoReturn:
     """Raise an error of aiohttp without what it must not show: the request's headers, and what it quotes.
 
     aiohttp quotes what it could not parse, which may be an answer, and calls it a status of 400.

@@ -10,6 +10,7 @@ import ssl
 import weakref
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import pytest
@@ -151,3 +152,29 @@ async def test_an_answer_that_is_being_read_outlives_its_client(module, options)
             await asyncio.sleep(0.01)
         assert not server.open_connections
         assert not aiohttp_sender._closings
+
+
+@pytest.mark.parametrize("kind", ["httpx", "httpx2", "aiohttp"])
+async def test_no_error_shows_the_key_or_what_came_in_place_of_http(kind):
+    """Neither in its text nor in its repr, nor does any that it was caused by."""
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"the answer to it all\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat/completions"
+    kinds = {"httpx": httpx.AsyncClient, "httpx2": httpx2.AsyncClient, "aiohttp": aiohttp.ClientSession}
+    bare = kinds[kind](headers={"authorization": "Bearer sk-verysecret"})
+    async with server, rl.wrap(bare, max_retries=0) as client:
+        with pytest.raises((httpx.HTTPError, httpx2.HTTPError, aiohttp.ClientError)) as caught:
+            await client.post(url, json={"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
+    assert caught.value.llm_error.code == rl.ErrorCode.MODEL_UNAVAILABLE
+    chain: list[BaseException | None] = [caught.value, caught.value.llm_error]
+    for error in chain:
+        if error is not None and error.__cause__ not in chain:
+            chain.append(error.__cause__)
+    shown = " ".join(f"{error} {error!r}" for error in chain)
+    assert "verysecret" not in shown
+    assert "answer to it all" not in shown
