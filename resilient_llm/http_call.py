@@ -126,7 +126,7 @@ class HTTPCall:
     """
 
     method: str
-    url: str
+    url: str = attrs.field(repr=False)  # whose query may hold a key
     path: str
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes | None = attrs.field(repr=False)

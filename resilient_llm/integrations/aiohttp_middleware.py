@@ -39,9 +39,9 @@ REPEATED_BY_SESSIONS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT
 class _Exchange:
     """A request of a session, and what sends it."""
 
-    request: aiohttp.ClientRequest
+    request: aiohttp.ClientRequest = attrs.field(repr=False)
     handler: Handler
-    body: bytes | None
+    body: bytes | None = attrs.field(repr=False)
 
     @property
     def headers(self) -> MutableMapping[str, str]:

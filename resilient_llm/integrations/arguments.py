@@ -80,9 +80,9 @@ class Arguments:
     """The arguments of one call, as they were given and as the stages see them."""
 
     parameters: Parameters
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    told: Mapping[str, Any]
+    args: tuple[Any, ...] = attrs.field(repr=False)
+    kwargs: dict[str, Any] = attrs.field(repr=False)
+    told: Mapping[str, Any] = attrs.field(repr=False)
 
     @classmethod
     def of(cls, parameters: Parameters, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:

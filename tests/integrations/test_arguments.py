@@ -88,3 +88,8 @@ def test_a_callable_without_a_signature_is_taken_as_open() -> None:
         look(type("Odd", (), {"__signature__": 1, "__call__": plain})(), (), {"messages": HELLO}).messages
         == HELLO
     )
+
+
+def test_the_repr_of_a_calls_arguments_shows_no_prompt():
+    """It ends up in tracebacks that show variables."""
+    assert "Hello" not in repr(Arguments.of(Parameters(plain), (1, HELLO), {"model": "m"}))

@@ -202,3 +202,18 @@ def test_our_errors_read_as_the_dialects(path, error, status, kind):
     detail = json.loads(content)["error"]
     assert told == status
     assert kind in {detail.get("code"), detail.get("type")}
+
+
+def test_the_repr_of_a_call_shows_no_secret():
+    """Neither its body, its headers, nor its query; the path alone."""
+    call = request_of(
+        "POST",
+        "http://me:secret@host/v1/chat/completions?key=secret",
+        "/v1/chat/completions",
+        {"authorization": "Bearer secret"},
+        b'{"model": "m", "messages": [{"role": "user", "content": "secret"}]}',
+        original="secret",
+        read_timeout=None,
+    ).extensions["http_call"]
+    assert "secret" not in repr(call)
+    assert "/v1/chat/completions" in repr(call)
