@@ -62,10 +62,16 @@ def _replace(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        Path(name).chmod(mode)
+        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else _usual_mode())
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def _usual_mode() -> int:
+    """The permissions that a new file would have had: addresses may hold passwords, and a umask keeps others out."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask

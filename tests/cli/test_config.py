@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,17 @@ def test_the_rest_of_a_file_stays(call) -> None:
     assert PROJECT.stat().st_mode & 0o777 == 0o640
     assert done.out == "offline_provider.model_path = /m is written to resilient-llm.toml\n"
     assert list(Path().iterdir()) == [PROJECT]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX's")
+def test_a_new_file_is_kept_from_those_whom_the_umask_keeps_out(call) -> None:
+    """An address may hold a password."""
+    before = os.umask(0o077)
+    try:
+        call("config", "--local", "--key", "llm_api_base", "--value", "http://me:secret@host/v1")
+    finally:
+        os.umask(before)
+    assert PROJECT.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_table_in_pyproject_is_not_shadowed(call) -> None:
