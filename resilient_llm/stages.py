@@ -107,7 +107,8 @@ def check_options(options: StackOptions) -> None:
     for name, kind in _KINDS.items():
         value = options.get(name)
         if value is not None and not isinstance(value, kind):
-            msg = f"{name} must be a {kind.__name__} or None, not {type(value).__name__}"
+            found = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+            msg = f"{name} must be a resilient_llm.{kind.__name__} or None, not {found}"
             raise TypeError(msg)
 
 

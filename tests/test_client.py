@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import math
 
+import aiobreaker
 import attrs
 import pytest
 
@@ -111,9 +112,18 @@ async def test_bad_input_is_refused_before_anything_is_sent() -> None:
         (("offline",), {"middleware": [], "max_retries": 1}, "option of the standard stack"),
         (("offline",), {"retries": 1}, "unknown option 'retries'"),
         (("offline",), {"max_retries": -1}, "max_retries"),
-        (("offline",), {"retry_budget": 500}, "retry_budget must be a RetryBudget or None, not int"),
-        (("offline",), {"breaker": False}, "breaker must be a CircuitBreaker or None, not bool"),
-        (("offline",), {"state": "redis://me:secret@box"}, "state must be a State or None, not str"),
+        (
+            ("offline",),
+            {"retry_budget": 500},
+            "retry_budget must be a resilient_llm.RetryBudget or None, not int",
+        ),
+        (
+            ("offline",),
+            {"breaker": aiobreaker.CircuitBreaker()},
+            "be a resilient_llm.C.* not aiobreaker.circuitb",
+        ),
+        (("offline",), {"breaker": False}, "breaker must be a .*CircuitBreaker or None, not bool"),
+        (("offline",), {"state": "redis://me:secret@box"}, "state must be a .*State or None, not str"),
         (
             ("offline",),
             {"outcomes": {}},
