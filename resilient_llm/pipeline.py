@@ -36,7 +36,9 @@ class Middleware(Protocol):
 
     A stage that holds something (tasks, connections) has a plain `async aclose()`, safe to repeat: the client calls
     it when it is closed, after the calls have ended and before the transport is closed. One that reports on others has
-    a plain `watch(stages, backend)`: a pipeline calls it with all of its stages and the name of its transport.
+    a plain `watch(stages, backend)`: a pipeline calls it with all of its stages and the name of its transport. One that
+    can share what it knows has a plain `share(state, scope)`: `standard_stack` calls it where there is a `state`. One
+    that cannot stand anywhere has a class attribute `role`: see `resilient_llm.composition`.
     """
 
     def __call__(self, request: Request, call_next: Handler, /) -> Awaitable[Response]:
@@ -45,7 +47,15 @@ class Middleware(Protocol):
 
 
 class Transport(Protocol):
-    """The last handler: it knows one backend, sends, and hands over a committed response."""
+    """The last handler: it knows one backend, sends, and hands over a committed response.
+
+    What it may have beside that, for those who look for it: `model` (its own, for targets), `base_url` (with a state),
+    `context_window(model)` and `default_max_tokens` (for `TokenBudget`), `batch_limits` (for `embed`), and
+    `count_tokens` (see `resilient_llm.tokens.Tokenizer`).
+
+    Attributes:
+        name: The backend's name in results, errors and logs.
+    """
 
     name: str
 
