@@ -44,8 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
+def pytest_collection() -> None:
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What collecting has made lives to the end: a test that collects garbage need not look at it each time."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

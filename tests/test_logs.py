@@ -10,6 +10,7 @@ import logging.config
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -40,6 +41,7 @@ def documented() -> dict[str, tuple[str, set[str]]]:
     return {event: (levels, set(re.findall(r"`(\w+)`", fields))) for event, levels, fields in rows}
 
 
+@cache
 def logged() -> dict[str, set[str]]:
     """The events of the code, and the fields that stand there."""
     found: dict[str, set[str]] = {}
