@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import TypeAlias
 
+from resilient_llm.errors import ModelAuthError
+
 ApiKey: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A key, or a function (sync or async) that is asked for one before each attempt."""
 
@@ -41,11 +43,22 @@ class Credential:
         return self._ask is not None
 
     async def reveal(self) -> str:
-        """The key as it is now; empty if there is none."""
+        """The key as it is now; empty if there is none.
+
+        Raises:
+            ModelAuthError: The function gave something that is no key. What the function itself raises passes.
+        """
         if self._ask is None:
             return self.known
         answer = self._ask()
-        self.known = _clean(await answer if isawaitable(answer) else answer)
+        key = await answer if isawaitable(answer) else answer
+        if not isinstance(key, str):
+            msg = f"the function given as api_key returned {type(key).__name__}, not a string"
+            raise ModelAuthError(msg)
+        try:
+            self.known = _clean(key)
+        except ValueError as exc:
+            raise ModelAuthError(str(exc)) from None
         return self.known
 
     def scrub(self, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from resilient_llm.errors import ModelAuthError
 from resilient_llm.transports.credentials import Credential
 
 
@@ -56,3 +57,11 @@ def test_a_stand_in_for_a_key_is_no_secret() -> None:
     """Servers without keys are given anything; error texts must stay readable."""
     assert Credential("x").scrub("the text exceeds the maximum") == "the text exceeds the maximum"
     assert Credential("a-secret-of-ours").scrub("no a-secret-of-ours here") == "no ********** here"
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, "returned NoneType"), ("schlüssel", "printable ASCII")])
+async def test_a_function_that_gives_no_key_is_told_as_that(given, told):
+    """Not as a backend that is down; nothing is shown of what it gave."""
+    with pytest.raises(ModelAuthError, match=told) as caught:
+        await Credential(lambda: given).reveal()
+    assert "schlüssel" not in str(caught.value)
