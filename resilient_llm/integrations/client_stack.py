@@ -92,7 +92,7 @@ class Pipelines:
 
     def __init__(self, make: Callable[[], Pipeline], *, shared: bool) -> None:
         self._make = make
-        self._spare: Pipeline | None = make()  # wrong options are refused now
+        self._spare = [make()]  # wrong options are refused now
         self._shared = shared
         self._known: dict[Hashable, Pipeline] = {}
 
@@ -102,13 +102,18 @@ class Pipelines:
         Nothing of them is left open: what has to be closed (caches, the state) came with the options, and all have it.
         """
         key = None if self._shared else host
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= MOST_HOSTS:
-                del self._known[next(iter(self._known))]
-            known, self._spare = self._spare or self._make(), None
-            self._known[key] = known
-        return known
+        return self._known.get(key) or self._met(key)
+
+    def _met(self, key: Hashable) -> Pipeline:
+        """The pipeline of a host that seems to be new; of two threads that meet it now one is first."""
+        if len(self._known) >= MOST_HOSTS:
+            first, *_ = self._known
+            self._known.pop(first, None)
+        try:
+            made = self._spare.pop()
+        except IndexError:
+            made = self._make()
+        return self._known.setdefault(key, made)
 
     async def aclose(self) -> None:
         """Close them all."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import attrs
 
 import resilient_llm as rl
@@ -40,3 +44,17 @@ async def test_what_all_stacks_share_outlives_the_stack_of_a_host(monkeypatch):
     assert closed.times == 0
     await pipelines.aclose()
     assert closed.times == 2
+
+
+def test_threads_that_meet_hosts_at_the_same_time_have_a_stack_for_each():
+    """Neither one for two hosts, nor two for one."""
+
+    def make() -> Any:
+        time.sleep(0.01)
+        return object()
+
+    pipelines = Pipelines(make, shared=False)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda number: (number % 2, pipelines.of(number % 2)), range(8)))
+    assert len(set(found)) == 2
+    assert len({id(pipeline) for _, pipeline in found}) == 2
