@@ -12,6 +12,7 @@ from aiohttp.helpers import TimerNoop
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from resilient_llm.errors import LLMError
+from resilient_llm.transports.drains import DRAIN_SECONDS
 from resilient_llm.transports.reading import next_read
 
 from .refusals import TIMEOUTS, Refusal, signed
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from .observed_body import WireInfo
 
-DRAIN_SECONDS: Final = 0.5
 UNBOUND: Final = 1 << 62
 """The reader asks for bytes when it is asked for them: its buffer holds one read."""
 

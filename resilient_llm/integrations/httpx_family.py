@@ -12,6 +12,7 @@ import attrs
 
 from resilient_llm.errors import LLMError
 from resilient_llm.outcome import ABANDONED
+from resilient_llm.transports.drains import DRAIN_SECONDS
 
 from .refusals import TIMEOUTS, signed
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from .observed_body import WireInfo
 
-DRAIN_SECONDS: Final = 0.5
 DECODED: Final = ("content-encoding", "content-length", "transfer-encoding")
 """Headers that are no longer true of a body that was decompressed."""
 

@@ -7,6 +7,8 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from resilient_llm.transports.drains import DRAIN_SECONDS
+
 from .httpx_family import decoded
 from .observed_body import is_in_events
 from .worker import Worker
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 BATCH_BYTES: Final = 1024 * 1024
 """How much of a whole answer is read at once."""
-CLOSE_SECONDS: Final = 0.5
-"""How long the loop waits for the thread that closes an answer."""
 
 
 class WorkedReceived:
@@ -79,7 +79,7 @@ class WorkedReceived:
 
     async def _patiently(self, closing: asyncio.Future[None]) -> None:
         """Wait for the thread; one that a server holds up, because it does not end its body, is woken."""
-        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+        await asyncio.wait({closing}, timeout=DRAIN_SECONDS)
         if not closing.done() and self.head is not None:
             _wake(self.head)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
 DRAIN_SECONDS: Final = 0.5
+"""How long the last bytes of an answer that is complete may take."""
 
 
 class Drains:
