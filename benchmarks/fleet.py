@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import attrs
+import parallel
 import results
 from capacity import Incident, Spell
 from fleet_clients import CALLS, Fleet, arrivals
 from protections import PROTECTIONS, Protection
-from tables import progress, table
+from tables import table
 
 EVERY = 2400.0
 LOAD = 0.7
@@ -149,6 +150,13 @@ def play(
     }
 
 
+def job(name: str, protection: str, clients: int, seed: int) -> dict[str, object]:
+    """A fleet in an incident by their names."""
+    incident = next(incident for incident in incidents(clients) if incident.name == name)
+    chosen = next(each for each in PROTECTIONS if each.name == protection)
+    return play(incident, chosen, clients, seed, arrivals(clients, EVERY, incident.length, seed))
+
+
 def shown(result: dict) -> list[str]:
     """A run as cells."""
     recovery = result["recovery"]
@@ -214,17 +222,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("no such incident")
     told = results.versions(["resilient-llm", "backoff"])
     print(f"Python {platform.python_version()}, {told}, seed {options.seed}, {options.clients:,} clients")
-    begun, requests = time.monotonic(), 0
+    begun = time.monotonic()
+    jobs = [
+        (incident.name, protection.name, options.clients, options.seed)
+        for incident in chosen
+        for protection in PROTECTIONS
+    ]
+    came = parallel.run(job, jobs, "{}: {}".format)
     found: dict[str, dict[str, dict]] = {}
-    for incident in chosen:
-        runs = found[incident.name] = {}
-        come = arrivals(options.clients, EVERY, incident.length, options.seed)
-        for protection in PROTECTIONS:
-            progress(f"{incident.name}: {protection.name}, {requests:,} requests so far")
-            runs[protection.name] = play(incident, protection, options.clients, options.seed, come)
-            requests += runs[protection.name]["requests"]
-    progress("")
-    seconds = time.monotonic() - begun
+    for (incident, protection, *_), result in zip(jobs, came, strict=True):
+        found.setdefault(incident, {})[protection] = result
+    seconds, requests = time.monotonic() - begun, sum(result["requests"] for result in came)
     written = tables(found, {incident.name: incident.text for incident in chosen})
     for one in written:
         print(f"\n{one.title}: {one.note}\n{table(one.head, one.rows)}")
