@@ -30,7 +30,7 @@ class Client:
 
     def __init__(self, adapter: str, python: str = sys.executable) -> None:
         self.adapter = adapter
-        self._python = python
+        self.python = python
         self._process: subprocess.Popen | None = None
         self.name, self.abilities, self.versions, self.configuration = adapter, frozenset(), "", ""
         self.missing = ""
@@ -38,7 +38,7 @@ class Client:
     def __enter__(self) -> Self:
         told = self._start()
         if told is None:
-            self.missing = f"it cannot be started with {self._python}"
+            self.missing = f"it cannot be started with {self.python}"
         elif "missing" in told:
             self.missing = told["missing"]
         else:
@@ -52,7 +52,7 @@ class Client:
     def _start(self) -> Mapping | None:
         try:
             self._process = subprocess.Popen(
-                [self._python, WORKER, self.adapter],
+                [self.python, WORKER, self.adapter],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

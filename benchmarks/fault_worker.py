@@ -26,6 +26,7 @@ from typing import TextIO
 import adapters
 import attrs
 from adapters import Ask, Got, Place, Question
+from lateness import Lateness
 
 THREADS = 32
 """For clients that block."""
@@ -80,7 +81,7 @@ async def cancelled(
     return asking.result() if asking.done() else ("hang", None)
 
 
-async def play(adapter: ModuleType, job: dict, jobs: TextIO, results: TextIO) -> None:
+async def play(adapter: ModuleType, job: dict, jobs: TextIO, results: TextIO, lateness: Lateness) -> None:
     """All calls of a scenario, with a client made for it.
 
     It is closed when a line says so: until then the backends' side is looked at.
@@ -103,7 +104,8 @@ async def play(adapter: ModuleType, job: dict, jobs: TextIO, results: TextIO) ->
             came = await asyncio.gather(*map(call, range(job["calls"])))
         seconds = time.monotonic() - begun
         await asyncio.sleep(job["settle"])
-        write(results, seconds=seconds, calls=[told(outcome, value) for outcome, value in came])
+        calls = [told(outcome, value) for outcome, value in came]
+        write(results, seconds=seconds, late=lateness.worst(begun), calls=calls)
         jobs.readline()
 
 
@@ -119,10 +121,11 @@ def told(outcome: str, value: object) -> dict[str, object]:
 
 def serve(adapter: ModuleType, jobs: TextIO, results: TextIO) -> None:
     """One job after the other, each on an event loop of its own."""
+    lateness = Lateness(own=False)
     while line := jobs.readline():
         job = json.loads(line)
         random.seed(job["chance"])  # where clients take chances that they let nobody give them
-        asyncio.run(play(adapter, job, jobs, results))
+        asyncio.run(play(adapter, job, jobs, results, lateness))
         write(results, closed=True)
 
 

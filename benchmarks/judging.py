@@ -66,6 +66,8 @@ class Verdict:
         gaps: The seconds between its requests' arrivals.
         seconds: How long all calls took.
         raised: The exceptions.
+        late: For how many seconds the machine kept the client or the backends from running, at the worst.
+        again: How often it was played again because of that.
     """
 
     takes_part: bool = True
@@ -77,6 +79,8 @@ class Verdict:
     gaps: tuple[float, ...] = ()
     seconds: float = 0.0
     raised: tuple[str, ...] = ()
+    late: float = 0.0
+    again: int = 0
 
     @property
     def passed(self) -> bool | None:

@@ -8,15 +8,18 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, Self
 
+from lateness import Lateness
+
 from resilient_llm.testing import FaultServer
 
 STARTED = 10.0
 
 
 class Servers:
-    """Runs fault servers; a context manager."""
+    """Runs fault servers; a context manager. `lateness` tells how late they were."""
 
     def __enter__(self) -> Self:
+        self.lateness = Lateness(own=True)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault servers", daemon=True)
         self._thread.start()

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import adapters
 import aiohttp
 import attrs
+import fault_matrix
 import fault_worker
 import faults
 import pytest
@@ -60,7 +61,7 @@ def mine(tmp_path: Path) -> Path:
 
 def played(scenario: Scenario, path: Path, seed: int = 0):
     with Servers() as running, Client(str(path)) as client:
-        return faults.play(scenario, client, running, seed)
+        return fault_matrix.play(scenario, client, running, seed)
 
 
 def test_rows_have_names_of_their_own_and_a_group() -> None:
@@ -75,7 +76,7 @@ def test_a_client_is_one_file_and_so_are_scenarios(
     """A column and rows that are given by their paths are judged like all others, on both sides."""
     saved: dict = {}
     monkeypatch.setattr(results, "save", lambda session, **parts: saved.update(parts, session=session))
-    monkeypatch.setattr(faults, "WARM_UPS", [])
+    monkeypatch.setattr(fault_matrix, "WARM_UPS", [])
     rows = tmp_path / "rows.py"
     rows.write_text(
         "from judging import Wire\n"
@@ -105,12 +106,12 @@ def test_a_client_is_one_file_and_so_are_scenarios(
 
 def test_a_client_that_blocks_its_process_counts_as_hung(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process is replaced, and the next scenario is played."""
-    monkeypatch.setattr(faults, "SPARE", 0.5)
+    monkeypatch.setattr(fault_matrix, "SPARE", 0.5)
     hung = attrs.evolve(HEALTHY, patience=0.5)
     with Servers() as running, Client(str(mine)) as client:
-        assert faults.play(hung, client, running, 1).outcome == "hang"
-        monkeypatch.setattr(faults, "SPARE", 30.0)
-        assert faults.play(HEALTHY, client, running, 0).passed
+        assert fault_matrix.play(hung, client, running, 1).outcome == "hang"
+        monkeypatch.setattr(fault_matrix, "SPARE", 30.0)
+        assert fault_matrix.play(HEALTHY, client, running, 0).passed
 
 
 def test_what_a_client_cannot_do_counts_neither_way(mine: Path) -> None:
@@ -127,7 +128,7 @@ def test_ours_plays_its_part_over_sockets() -> None:
     busy = {"patience": 60.0, "wire": Wire(requests=(2, 4))}  # the machine may be
     chosen = [attrs.evolve(scenario, **busy) for scenario in SCENARIOS if scenario.name in names]
     with Servers() as running, Client("ours", sys.executable) as client:
-        verdicts = {scenario.name: faults.play(scenario, client, running, 0) for scenario in chosen}
+        verdicts = {scenario.name: fault_matrix.play(scenario, client, running, 0) for scenario in chosen}
     assert {name: (verdict.outcome, verdict.reasons) for name, verdict in verdicts.items()} == dict.fromkeys(
         names, ("answer", ())
     )
