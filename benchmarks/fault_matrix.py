@@ -28,8 +28,8 @@ SPARE = 30.0
 """Seconds that a process may need on top of what its calls may take."""
 FEW_LEFT = 8
 """Scenarios for which no further process is worth its start."""
-LATE, AGAIN = 0.1, 2
-"""A scenario that fails while the machine is so many seconds late is played again, at most so often."""
+AGAIN = 2
+"""So often is a scenario played again at most."""
 WARMING = {"healthy", "healthy, stream", "tool call, stream", "500, then well"}
 WARM_UPS = [
     *(attrs.evolve(scenario, patience=60.0) for scenario in SCENARIOS if scenario.name in WARMING),
@@ -85,9 +85,9 @@ def play(scenario: Scenario, client: Client, running: Servers, seed: int) -> Ver
 
 
 def fairly(scenario: Scenario, client: Client, running: Servers, seed: int) -> Verdict:
-    """Play it; again, if it fails while the machine is late."""
+    """Play it; again, if it fails while the machine is later than the scenario bears."""
     verdict, again = play(scenario, client, running, seed), 0
-    while verdict.passed is False and verdict.late >= LATE and again < AGAIN:
+    while verdict.passed is False and verdict.late >= scenario.margin and again < AGAIN:
         verdict, again = play(scenario, client, running, seed), again + 1
     return attrs.evolve(verdict, again=again)
 

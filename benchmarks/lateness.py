@@ -33,6 +33,12 @@ class Lateness:
             begun, busy = time.monotonic(), time.process_time()
             time.sleep(TICK)
             now = time.monotonic()
-            late = now - begun - TICK - (0.0 if self._own else time.process_time() - busy)
-            if late > NOTICED:
+            late = lateness(now - begun, 0.0 if self._own else time.process_time() - busy)
+            if late:
                 self._seen.append((now, late))
+
+
+def lateness(took: float, busy: float) -> float:
+    """How late a tick was, if that is worth notice: what it took too long and the process was not busy itself."""
+    late = took - TICK - busy
+    return late if late > NOTICED else 0.0

@@ -1,8 +1,9 @@
 """One page of all that the sessions found: self-contained, for a screen, a phone and paper, light and dark.
 
-    python benchmarks/report.py [--results DIR] [--out FILE]
+    python benchmarks/report.py [--results DIR] [--out FILE] [--against DIR]
 
-Takes whatever results there are; what was not run is named with its command.
+Takes whatever results there are; what was not run is named with its command. With the results of another run of the
+same seed it also says which rows differ; exit code 1 if any does.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import argparse
 import datetime as dt
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import results
+from agreement import COMPARED, differing
 from pictures import INK, LINE, PAPER, SERIES, TROUBLE
 
 STYLE = Path(__file__).parent / "report.css"
@@ -147,18 +149,31 @@ def page(home: Path) -> str:
     )
 
 
-def main() -> int:
+def against(home: Path, other: Path) -> int:
+    """Say in which rows two runs differ; gives how many."""
+    number = 0
+    for session in COMPARED:
+        one, its = results.load(session, home), results.load(session, other)
+        if one and its:
+            rows = differing(session, one, its)
+            print("\n  ".join([f"{session}: {len(rows)} rows differ", *rows]))
+            number += len(rows)
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--results", type=Path, default=results.HOME, help="where the sessions left theirs")
     parser.add_argument("--out", type=Path, help="the page; default: report.html beside the results")
-    options = parser.parse_args()
+    parser.add_argument("--against", type=Path, metavar="DIR", help="the results of another run")
+    options = parser.parse_args(arguments)
     out = options.out or options.results / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page(options.results))
     print(f"written: {out}")
-    return 0
+    return 1 if options.against and against(options.results, options.against) else 0
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class Scenario:
         window: The primary's context window in tokens.
         backend: Whose words the primary's refusals are in.
         reply: What the model says; None: an echo.
+        margin: A failure says nothing if the machine was so late meanwhile: it is played again.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Scenario:
     window: int | None = None
     backend: str = "openai"
     reply: Reply | None = None
+    margin: float = 0.1
 
     @property
     def needs(self) -> set[str]:

@@ -64,6 +64,8 @@ LONG = Question(
 )
 ONCE = Wire(requests=(1, 1))
 FEW = Wire(requests=(2, 4))
+NARROW = 0.03
+"""The margin where hundredths of a second count."""
 SOON = 6.0
 """The patience where nothing is to be waited for."""
 
@@ -105,6 +107,7 @@ GROUPS: Mapping[str, Sequence[Scenario]] = {
             calls=20,
             in_turn=True,
             wire=attrs.evolve(ONCE, connections=1),
+            margin=NARROW,
         ),
     ),
     "limits": (
@@ -364,6 +367,7 @@ GROUPS: Mapping[str, Sequence[Scenario]] = {
             faults=lambda _: [Herd()],
             calls=20,
             wire=Wire(requests=(1, 2), spread=0.15),
+            margin=NARROW,
         ),
         Scenario(
             name="19 callers during another one's 429",
@@ -371,6 +375,7 @@ GROUPS: Mapping[str, Sequence[Scenario]] = {
             calls=20,
             later=0.3,
             wire=Wire(requests=(1, 1.1), gap=1.0, spread=0.15),
+            margin=NARROW,
         ),
         Scenario(
             name="20 callers, flapping backend",

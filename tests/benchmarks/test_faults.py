@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,8 @@ import pytest
 import results
 from adapters import Question
 from fault_clients import Client
-from judging import Wire, complete, judge_calls, judge_wire
+from judging import Verdict, Wire, complete, judge_calls, judge_wire
+from lateness import Lateness, lateness
 from scenario import NoPrefill, Scenario, Small, script
 from scenarios import LONG, SCENARIOS, TOOLS, ULM
 from servers import Servers
@@ -112,6 +114,78 @@ def test_a_client_that_blocks_its_process_counts_as_hung(mine: Path, monkeypatch
         assert fault_matrix.play(hung, client, running, 1).outcome == "hang"
         monkeypatch.setattr(fault_matrix, "SPARE", 30.0)
         assert fault_matrix.play(HEALTHY, client, running, 0).passed
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "plays"),
+    [
+        ([Verdict(late=9.0)], 1),
+        ([Verdict(caller=("no",), late=0.05)], 1),
+        ([Verdict(caller=("no",), late=0.2), Verdict(caller=("no",))], 2),
+        ([Verdict(caller=("no",), late=0.2)] * 5, 3),
+        ([Verdict(takes_part=False, late=9.0)], 1),
+    ],
+)
+def test_what_fails_while_the_machine_is_late_is_played_again(
+    monkeypatch: pytest.MonkeyPatch, verdicts: list[Verdict], plays: int
+) -> None:
+    """A verdict in time, or a good one, stands; and there is an end to it."""
+    came = iter(verdicts)
+    monkeypatch.setattr(fault_matrix, "play", lambda *_: next(came))
+    assert fault_matrix.fairly(attrs.evolve(HEALTHY, margin=0.1), None, None, 0).again == plays - 1
+
+
+def test_a_process_that_cannot_run_was_late() -> None:
+    """A thread sees it; what comes later is not blamed for it."""
+    watching = Lateness(own=True)
+    begun = time.monotonic()
+    time.sleep(0.1)
+    hold_the_interpreter(0.5)
+    time.sleep(0.2)
+    assert watching.worst(begun) > 0.3
+    assert watching.worst(time.monotonic() + 1) == 0.0
+
+
+@pytest.mark.parametrize(("took", "busy", "late"), [(0.03, 0.0, 0.0), (0.52, 0.0, 0.5), (0.52, 0.5, 0.0)])
+def test_a_client_s_own_work_is_no_excuse(took: float, busy: float, late: float) -> None:
+    """Only what others took of the machine is."""
+    assert lateness(took, busy) == pytest.approx(late)
+
+
+def hold_the_interpreter(seconds: float) -> None:
+    """Let no other thread run."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(60.0)
+    try:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_who_is_done_helps_the_slowest(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every scenario is played once for every client, by whichever process."""
+    monkeypatch.setattr(fault_matrix, "WARM_UPS", [])
+    monkeypatch.setattr(fault_matrix, "FEW_LEFT", 2)
+    players: dict[str, set[int]] = {}
+    played: list[tuple[str, str]] = []
+
+    def play(scenario: Scenario, client: Client, *_: object) -> Verdict:
+        players.setdefault(client.name, set()).add(id(client))
+        played.append((client.name, scenario.name))
+        time.sleep(0.1 if client.name == "mine" else 0.0)
+        return Verdict()
+
+    monkeypatch.setattr(fault_matrix, "play", play)
+    rows = [attrs.evolve(HEALTHY, name=str(number)) for number in range(40)]
+    with Client(str(mine)) as slow, Client("bare_aiohttp") as fast:
+        found = fault_matrix.compare([slow, fast], rows, 0)
+    assert sorted(played) == sorted((name, row.name) for name in ("mine", "aiohttp") for row in rows)
+    assert [list(found), *map(list, found.values())] == [[row.name for row in rows]] + 40 * [
+        ["mine", "aiohttp"]
+    ]
+    assert len(players["mine"]) == 2
 
 
 def test_what_a_client_cannot_do_counts_neither_way(mine: Path) -> None:

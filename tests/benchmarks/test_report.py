@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import agreement
 import pictures
 import pytest
 import report
@@ -101,3 +102,38 @@ def test_without_matplotlib_the_results_say_so(
     folder = write(tmp_path)
     assert not list(folder.glob("*.svg"))
     assert "matplotlib is not installed" in capsys.readouterr().out
+
+
+def test_two_runs_are_held_against_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows that differ are named, with what they said; what measures the machine does not count."""
+
+    def run(name: str, *, passed: bool, seconds: float) -> Path:
+        row = {"one": {"passed": passed, "outcome": "answer", "seconds": seconds}}
+        data = {"clients": ["one"], "rows": {"x": row, "y": {"one": {"passed": True, "outcome": "error"}}}}
+        results.save("faults", told={}, tables=[TABLE], data=data, home=tmp_path / name)
+        return tmp_path / name
+
+    first, second = run("a", passed=True, seconds=1.0), run("b", passed=True, seconds=2.0)
+    third = run("c", passed=False, seconds=1.0)
+    assert report.main(["--results", str(second), "--against", str(first)]) == 0
+    assert "faults: 0 rows differ" in capsys.readouterr().out
+    assert report.main(["--results", str(third), "--against", str(first)]) == 1
+    assert "faults: 1 rows differ\n  x, one: passed was True, is False" in capsys.readouterr().out
+
+
+def test_a_row_that_only_one_run_has_differs() -> None:
+    """And so does any figure of a simulation; one that is too long to be told is named."""
+    one = {
+        "data": {"bin": 3, "runs": {"outage": {"0.7": {"ours": {"success": 0.5, "sent": list(range(50))}}}}}
+    }
+    other = {
+        "data": {
+            "bin": 3,
+            "runs": {"outage": {"0.7": {"ours": {"success": 0.6, "sent": [1]}, "bare": {"p50": 1}}}},
+        }
+    }
+    assert agreement.differing("storms", one, one) == []
+    assert agreement.differing("storms", one, other) == [
+        "outage, 0.7, ours: success was 0.6, is 0.5, sent",
+        "outage, 0.7, bare: p50 was 1, is None",
+    ]
