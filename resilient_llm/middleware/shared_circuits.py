@@ -10,10 +10,12 @@ The rules of this file:
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from resilient_llm.policy.circuit_states import State, Trigger
+from resilient_llm.policy.fleet import remember
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -53,8 +55,8 @@ class SharedCircuits:
         self._state = state
         self._clock = clock
         self._prefix = f"circuit|{scope}|"
-        self._keys: dict[str, Hashable] = {}
-        self._last: dict[str, tuple[str, int]] = {}
+        self._keys: OrderedDict[str, Hashable] = OrderedDict()
+        self._last: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._asking: dict[str, object] = {}
         state.listen(self._prefix, self.hear, self.recall)
 
@@ -89,7 +91,7 @@ class SharedCircuits:
             return
         claim = 0 if transition.trigger in _UNCLAIMED else circuit.claim
         circuit.claim = 0
-        self._last[self._field(circuit)] = operation, claim
+        remember(self._last, self._field(circuit), (operation, claim))
         self._report(circuit, operation, claim)
 
     def hear(self, news: News) -> None:
@@ -128,5 +130,5 @@ class SharedCircuits:
     def _field(self, circuit: KeyCircuit) -> str:
         key = str(circuit.key)
         if key != circuit.key:
-            self._keys[key] = circuit.key
+            remember(self._keys, key, circuit.key)
         return self._prefix + key

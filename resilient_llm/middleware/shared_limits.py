@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import ref
+
+from resilient_llm.policy.fleet import remember
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -33,7 +36,7 @@ class SharedLimits:
         self._clock = clock
         self._prefix = f"cool|{scope}|"
         self._scope = scope
-        self._keys: dict[str, Hashable] = {}
+        self._keys: OrderedDict[str, Hashable] = OrderedDict()
         state.listen(self._prefix, self.hear, self.recall)
 
     async def obtain(self, gate: Gate, key: Hashable, amounts: Amounts) -> None:
@@ -53,7 +56,7 @@ class SharedLimits:
     def cooling(self, key: Hashable, seconds: float) -> None:
         """A cool-down has begun here, or goes on for longer."""
         if str(key) != key:
-            self._keys[str(key)] = key
+            remember(self._keys, str(key), key)
         self._state.tell("cool", f"{self._prefix}{key}", seconds)
 
     def hear(self, news: News) -> None:

@@ -1,8 +1,18 @@
-"""What is said between stages and the state that they share."""
+"""What is said between stages and the state that they share, and how much of it is kept in mind."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final, TypeVar
+
 import attrs
+
+if TYPE_CHECKING:
+    from collections import OrderedDict
+
+Known = TypeVar("Known")
+
+MAX_RECORDS: Final = 4096
+"""How many circuits, cool-downs and budgets are shared at most."""
 
 
 @attrs.frozen
@@ -54,3 +64,10 @@ class Portions:
 
     given: tuple[float, ...] = ()
     wait: float = 0.0
+
+
+def remember(known: OrderedDict[str, Known], field: str, what: Known) -> None:
+    """Take note of what belongs to a field; above as many as are shared the oldest is forgotten."""
+    known[field] = what
+    if len(known) > MAX_RECORDS:
+        known.popitem(last=False)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import attrs
 
+from .fleet import MAX_RECORDS
+
 KEPT = 600.0
 """Seconds for which a record outlives its use."""
-
-MAX_RECORDS = 4096
 
 
 @attrs.define

@@ -6,7 +6,8 @@ changed is published in the same words.
 
 from typing import Final
 
-from resilient_llm.policy.fleet_book import KEPT, MAX_RECORDS
+from resilient_llm.policy.fleet import MAX_RECORDS
+from resilient_llm.policy.fleet_book import KEPT
 from resilient_llm.policy.fleet_window import WINDOW
 
 _NOW = """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import resilient_llm as rl
+from resilient_llm.policy import fleet
 from resilient_llm.testing import FakeClock, ScriptedTransport, run_virtual
 
 if TYPE_CHECKING:
@@ -246,3 +247,18 @@ async def test_a_report_that_was_lost_is_made_again(redis_server: RedisServer, n
         links[0]._lost("tried")
         await soon(lambda: breakers[1].circuit("m").state == "closed")
         assert await outcome(b) == "yes"
+
+
+async def test_what_is_kept_beside_a_shared_state_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys without end, of a `key=` of one's own: the oldest are forgotten, as circuits and gates are."""
+    monkeypatch.setattr(fleet, "MAX_RECORDS", 3)
+    state, clock = rl.MemoryState(clock=FakeClock()), FakeClock()
+    breaker, limit = rl.CircuitBreaker(clock=clock), rl.RateLimit(clock=clock)
+    for stage in (breaker, limit):
+        stage.share(state, "s")
+    for number in range(10):
+        breaker.force_open(number)
+        limit._shared.cooling(number, 1.0)
+    kept = (breaker._shared._keys, breaker._shared._last, limit._shared._keys)
+    assert [len(known) for known in kept] == [3, 3, 3]
+    assert list(breaker._shared._keys) == ["7", "8", "9"]
