@@ -15,7 +15,7 @@ from resilient_llm.errors import LLMError
 from resilient_llm.transports.drains import DRAIN_SECONDS
 from resilient_llm.transports.reading import next_read
 
-from .refusals import TIMEOUTS, Refusal, signed
+from .refusals import TIMEOUTS, Refusal, causes, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,11 +181,9 @@ def _phrase(status: int) -> str:
 
 def failure_of(error: LLMError) -> Exception:
     """What aiohttp raised, where it did; else what it would have raised, with our error on it."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, aiohttp.ClientError) and not isinstance(cause, aiohttp.ClientResponseError):
             return signed(cause, error)
-        cause = cause.__cause__
     if error.code in TIMEOUTS:
         return signed(aiohttp.ServerTimeoutError(str(error)), error)
     if error.code == "MODEL_RESPONSE_INVALID":

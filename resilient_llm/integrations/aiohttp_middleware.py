@@ -16,6 +16,7 @@ from .aiohttp_answers import ObservedReader, RefusedResponse, SessionReceived, f
 from .client_stack import Pipelines, client_stack
 from .http_backend import HTTPBackend, call_of, request_of
 from .observed_body import wire_info
+from .own_errors import OwnError
 from .refusals import as_ours, refusal_of, signed
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ class ResilientMiddleware:
         self, request: aiohttp.ClientRequest, call: HTTPCall, exc: Exception
     ) -> aiohttp.ClientResponse:
         """The error as an answer, or aiohttp's exception where there is none."""
+        if isinstance(exc, OwnError):
+            exc.unwrap()
         error = as_ours(exc, self._backend.name)
         if not isinstance(error, LLMError):
             raise exc

@@ -16,6 +16,7 @@ from resilient_llm.transports.reading import ERROR_BODY_SECONDS
 from .dialects import understand
 from .dialects.whole import OpaqueDecoder
 from .observed_body import Bodies, ObservedBody, WireInfo, is_in_events
+from .own_errors import judged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -112,7 +113,10 @@ class HTTPBackend:
         except Exception as exc:
             if call.body is not None and _unsent(exc):
                 raise
-            raise self._unrepeatable(exc) from exc
+            error = self._unrepeatable(exc)
+            if error is exc:
+                raise
+            raise error from exc
 
     async def aclose(self) -> None:
         """Wait for the answers that are being closed."""
@@ -126,7 +130,7 @@ class HTTPBackend:
     async def _answer(self, call: HTTPCall, request: Request) -> Response:
         if (sending := request.extensions.get("sending")) is not None:
             call.original.headers.update(sending(call.url))
-        received = await self._send(call, call.asked.edited(request))
+        received = await self._sent(call, call.asked.edited(request))
         if received.status >= 400:
             raise await self._refused(received)
         headers = received.headers
@@ -141,6 +145,18 @@ class HTTPBackend:
             request = attrs.evolve(request, stream=True)  # of a GET or a form only the answer tells
         decoder = call.asked.decoder if received.status == 200 else OpaqueDecoder
         return await commit(ObservedBody(info, decoder, self._bodies), request)
+
+    async def _sent(self, call: HTTPCall, edited: bytes | None) -> Received:
+        """What somebody's own transport raises on its own account passes the stages as it is."""
+        try:
+            return await self._send(call, edited)
+        except OSError:
+            raise
+        except Exception as exc:
+            error = judged(exc, self.name)
+            if error is exc:
+                raise
+            raise error from exc
 
     async def _refused(self, received: Received) -> BackendFailure:
         """What was refused, with as much of its body as comes in time."""

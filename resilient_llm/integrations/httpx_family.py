@@ -14,7 +14,7 @@ from resilient_llm.errors import LLMError
 from resilient_llm.outcome import ABANDONED
 from resilient_llm.transports.drains import DRAIN_SECONDS
 
-from .refusals import TIMEOUTS, signed
+from .refusals import TIMEOUTS, causes, signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -217,11 +217,9 @@ class HttpxExceptions:
     def failure(self, request: HTTPRequest, error: LLMError) -> Exception:
         """What the library raised; else what it would have raised."""
         module = family_of(request).module
-        cause: BaseException | None = error
-        while cause is not None:
+        for cause in causes(error):
             if isinstance(cause, Exception) and isinstance(cause, module.TransportError):
                 return cause
-            cause = cause.__cause__
         if error.code in TIMEOUTS:
             kind = module.ReadTimeout
         elif error.code == "MODEL_RESPONSE_INVALID":

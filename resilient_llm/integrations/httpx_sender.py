@@ -61,8 +61,8 @@ class HttpxSender:
             if stand_in is None:
                 stand_in = self._stand_ins[transport] = AiohttpSender(transport)
             with suppress(
-                aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError
-            ):  # the transport has its own words for it
+                ValueError, aiohttp.NonHttpUrlClientError
+            ):  # no request: the transport tells in its words
                 return await stand_in.send(call, edited)
         if edited is not None:
             request = family.with_body(request, edited)

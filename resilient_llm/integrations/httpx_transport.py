@@ -13,6 +13,7 @@ from .http_backend import HTTPBackend, call_of, request_of
 from .httpx_family import Exceptions, HttpxExceptions, family_of
 from .httpx_sender import HttpxSender
 from .observed_body import wire_info
+from .own_errors import OwnError
 from .refusals import as_ours, refusal_of, signed
 
 if TYPE_CHECKING:
@@ -175,6 +176,8 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
         return cast("BlockingCalls", self.__dict__["_calls"])
 
     def _given_up(self, family: Family, request: HTTPRequest, asked: Request, exc: Exception) -> HTTPResponse:
+        if isinstance(exc, OwnError):
+            exc.unwrap()
         error = as_ours(exc, self._backend.name)
         if not isinstance(error, LLMError):
             raise exc

@@ -9,7 +9,7 @@ import attrs
 from resilient_llm.errors import BackendFailure, ErrorCode, LLMError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from resilient_llm.http_call import HTTPCall
 
@@ -65,6 +65,16 @@ def as_ours(exception: Exception, backend: str) -> Exception:
     if isinstance(exception, BackendFailure):
         error.answer = exception.answer
     return error
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what caused it, each once: a library's own that is raised again comes before and after ours."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__
 
 
 def _is_a_librarys(cause: BaseException | None) -> bool:

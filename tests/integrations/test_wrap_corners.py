@@ -7,6 +7,7 @@ import json
 import threading
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import openai
@@ -145,6 +146,66 @@ async def test_long_headers_are_no_error():
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/models"
     async with server, rl.wrap(httpx.AsyncClient(), **OPTIONS) as client:
         assert (await client.get(address)).headers["x-policy"] == long
+
+
+# What others raise ...
+
+
+class MineError(Exception):
+    """An exception of the program's own."""
+
+
+async def test_what_a_transport_of_ones_own_raises_reaches_its_client_as_it_was():
+    """Once, whatever its words say, as without the stages."""
+    seen: list[object] = []
+
+    def mine(request: object) -> Any:
+        seen.append(request)
+        msg = "unauthorized: the rate limit is reached"
+        raise MineError(msg)
+
+    client = rl.wrap(httpx2.Client(transport=httpx2.MockTransport(mine)), **OPTIONS)
+    with client, pytest.raises(MineError):
+        client.post("http://host/v1/chat/completions", json=CHAT)
+    bare = httpx2.AsyncClient(transport=httpx2.MockTransport(mine))
+    async with rl.wrap(bare, **OPTIONS) as aclient, openai.AsyncOpenAI(api_key="k", http_client=bare) as own:
+        with pytest.raises(MineError):
+            await aclient.post("http://host/v1/files", content=b"x")
+        sdk = rl.wrap(own, **OPTIONS)
+        with pytest.raises(MineError):
+            await sdk.chat.completions.create(**CHAT)
+    assert len(seen) == 3
+
+
+async def test_what_a_middleware_behind_ours_raises_reaches_the_session_as_it_was():
+    """The same for aiohttp."""
+
+    async def mine(*_: object) -> Any:
+        raise MineError
+
+    async with aiohttp.ClientSession(middlewares=[rl.ResilientMiddleware(**OPTIONS), mine]) as session:
+        with pytest.raises(MineError):
+            await session.get("http://host/v1/models")
+
+
+async def test_a_total_timeout_ends_what_is_sent_once():
+    """A session's own limit, on a call that nobody repeats: its error has one cause after the other, and no circle."""
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(9999):
+            pass
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    left = asyncio.Event()
+    silent = await asyncio.start_server(hear, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/v1/files"
+    async with rl.wrap(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.1)), **OPTIONS) as session:
+        with pytest.raises(aiohttp.ServerTimeoutError):
+            await session.post(address, data=b"x")
+    await left.wait()
+    silent.close()
 
 
 # Streams that only the answer tells of ...
