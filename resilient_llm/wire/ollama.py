@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .ollama_models import (
-    Details,
     decode_ps,
     decode_show,
     decode_tags,
@@ -18,7 +17,6 @@ from .openai_functions import is_legacy
 
 __all__ = [
     "ChatStreamDecoder",
-    "Details",
     "decode_chat",
     "decode_embeddings",
     "decode_ps",

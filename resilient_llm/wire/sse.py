@@ -1,7 +1,8 @@
 """Server-Sent Events: any split of the bytes in, whole events out.
 
 The rules are those of the WHATWG event-stream algorithm, over bytes: only whoever reads the JSON decodes it, so a
-character cut by a read never matters. Three things are added for LLM backends: an event that the end of the stream
+character cut by a read never matters. The fields `id` and `retry` are for readers that connect again, and mean
+nothing here. Three things are added for LLM backends: an event that the end of the stream
 leaves open is given out, marked as incomplete; a field named `error` (old llama.cpp, llamafile) and a bare JSON
 line (Ollama) are events named `error`, for nothing else would tell of the failure.
 
@@ -20,7 +21,6 @@ from resilient_llm.errors import ModelResponseInvalidError
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
-MAX_RETRY_DIGITS: Final = 18
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
@@ -43,8 +43,6 @@ class SSEDecoder:
     Attributes:
         failure: Set once a line or an event outgrew the limit; nothing is decoded any more. It is not raised
             here, so that the events that came before it in the same read are not lost.
-        last_event_id: The last `id` field.
-        retry: The last `retry` field, in milliseconds.
 
     Args:
         max_event_bytes: The longest line and the longest data of an event; what is kept in memory between two
@@ -53,8 +51,6 @@ class SSEDecoder:
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.failure: ModelResponseInvalidError | None = None
-        self.last_event_id = ""
-        self.retry: int | None = None
         self._limit = max_event_bytes
         self._head: bytes | None = b""
         self._after_cr = False
@@ -138,10 +134,6 @@ class SSEDecoder:
             events.append(ServerSentEvent(value, "error"))
         elif line.startswith(b"{"):
             events.append(ServerSentEvent(line, "error"))
-        elif field == b"id" and b"\0" not in value:
-            self.last_event_id = value.decode("utf-8", "replace")
-        elif field == b"retry" and value.isdigit() and len(value) <= MAX_RETRY_DIGITS:
-            self.retry = int(value)
 
     def _add(self, value: bytes) -> None:
         self._data += value

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from resilient_llm.errors import BackendFailure, ModelResponseInvalidError
 from resilient_llm.models import ModelInfo
-from resilient_llm.wire.ollama import Details, decode_ps, decode_show, decode_tags, full_name, with_state
+from resilient_llm.wire.ollama import decode_ps, decode_show, decode_tags, full_name, with_state
+from resilient_llm.wire.ollama_models import Details
 
 
 def encoded(value: Any) -> bytes:

@@ -77,18 +77,10 @@ def test_bare_json_line_is_an_error_event():
     assert decode(b'{"error":"gone"}\n') == [ServerSentEvent(b'{"error":"gone"}', "error")]
 
 
-def test_id_and_retry_persist():
-    """The last id and the last numeric retry are kept; an id with NUL and a retry with letters are not."""
-    decoder = SSEDecoder()
-    decoder.feed(b"id: 7\nretry: 250\n\nid: 8\x00\nretry: 2s\nretry:\n")
-    assert (decoder.last_event_id, decoder.retry) == ("7", 250)
-
-
-def test_endless_retry_is_ignored():
-    """A retry of too many digits is not converted."""
-    decoder = SSEDecoder()
-    decoder.feed(b"retry: " + b"9" * 5000 + b"\n")
-    assert decoder.retry is None
+def test_fields_for_readers_that_connect_again_are_no_events():
+    """Neither an id nor a retry, whatever they hold."""
+    noise = b"id: 7\nretry: 250\nid: 8\x00\nretry: " + b"9" * 5000 + b"\nretry:\n"
+    assert texts(decode(noise + b"\n" + noise + b"data: 1\n" + noise + b"\n")) == [b"1"]
 
 
 def test_second_mark_is_data():
