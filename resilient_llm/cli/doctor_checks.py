@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from yarl import URL
@@ -17,6 +17,7 @@ from resilient_llm.settings.clients import transport_for
 from resilient_llm.settings.load import explain_settings, load_settings
 from resilient_llm.transports.address import environment_proxy
 
+from .doctor_finding import Finding
 from .doctor_speed import Speed
 from .table import without_secrets
 
@@ -32,23 +33,6 @@ TOKENS: Final = 32
 QUESTION: Final = "Count from 1 to 20."
 NO_SUCH_ROUTE: Final = frozenset({404, 405, 501})
 LIST: Final = "resilient-llm config --key llm_model lists what there is and asks which"
-
-
-@attrs.frozen
-class Finding:
-    """What a check found.
-
-    Args:
-        check: Its name.
-        state: `wrong` is what must be mended; `warning` is what may surprise.
-        finding: What was found.
-        next_step: What to do about it; empty if nothing.
-    """
-
-    check: str
-    state: Literal["ok", "warning", "wrong"]
-    finding: str
-    next_step: str = ""
 
 
 @attrs.define

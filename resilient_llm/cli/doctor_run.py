@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .chat_screen import Screen
-    from .doctor_checks import Finding
+    from .doctor_finding import Finding
 
 COLOURS: Final = {"ok": 32, "warning": 33, "wrong": 31}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
-if TYPE_CHECKING:
-    from .doctor_checks import Finding
+from .doctor_finding import Finding
 
 SLOW_CONNECT: Final = 0.5
 SLOW_LISTING: Final = 2.0
@@ -36,8 +35,6 @@ class Speed:
 
     def judge(self) -> Finding:
         """What is slow, and what helps."""
-        from .doctor_checks import Finding  # noqa: PLC0415 - which needs this class
-
         slow: list[tuple[str, str]] = []
         if (self.connect or 0) > SLOW_CONNECT:
             slow.append(
