@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from . import transports
-from .clock import SYSTEM_CLOCK, Clock
 from .errors import ModelInvalidRequestError
 from .middleware import Deadline, Logging, StreamRecovery
 from .middleware.sharing import Sharing
-from .stages import StackOptions, target_stages
+from .stages import StackOptions, passed_on, target_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,14 +36,14 @@ def standard_stack(*, backend: str | None = None, **options: Unpack[StackOptions
         ValueError: A value out of range.
     """
     stages = target_stages(backend=backend, **options)
-    clock = options.get("clock", SYSTEM_CLOCK)
+    clock = passed_on(options, "clock")
     state = options.get("state")
     stack: list[Middleware] = [] if state is None else [Sharing(state)]
     if telemetry := options.get("telemetry"):
-        stack.append(_telemetry(clock) if telemetry is True else telemetry)
+        stack.append(_telemetry(**clock) if telemetry is True else telemetry)
     stack += [
-        Logging(clock=clock),
-        Deadline(options.get("deadline", 600.0), clock=clock),
+        Logging(**clock),
+        Deadline(**clock, **passed_on(options, seconds="deadline")),
         _recovery(options.get("recovery", "raise")),
     ]
     if targets := options.get("fallback"):
@@ -60,10 +59,10 @@ def _recovery(mode: Recovery | Literal["replay"]) -> Middleware:
     return StreamReplay()
 
 
-def _telemetry(clock: Clock) -> Middleware:
+def _telemetry(**options: Any) -> Middleware:
     from .middleware.telemetry import Telemetry  # noqa: PLC0415 - an extra
 
-    return Telemetry(clock=clock)
+    return Telemetry(**options)
 
 
 def _fallback(

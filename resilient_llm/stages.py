@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 
-import backoff
-
-from .clock import SYSTEM_CLOCK, Clock
 from .middleware import (
     AttemptTimeout,
     CircuitBreaker,
@@ -19,8 +16,6 @@ from .middleware import (
 )
 from .middleware.probe import LEASE_MARGIN
 from .pipeline import name_of
-from .policy.backoff import STANDARD_WAIT, Jitter, WaitGenerator
-from .policy.outcomes import OUTCOMES, Row
 from .policy.retry_budget import RetryBudget
 from .sharing import State
 
@@ -28,6 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Mapping, Sequence
 
+    from .clock import Clock
     from .errors import ErrorCode
     from .fallback import Fallback
     from .middleware.cache import Cache
@@ -35,6 +31,8 @@ if TYPE_CHECKING:
     from .middleware.telemetry import Telemetry
     from .middleware.token_budget import Window
     from .pipeline import Middleware, Transport
+    from .policy.backoff import Jitter, WaitGenerator
+    from .policy.outcomes import Row
     from .request import Recovery
     from .targets import SDKClient, Target
 
@@ -150,71 +148,69 @@ def target_stages(*, backend: str | None = None, **options: Unpack[StackOptions]
         ValueError: A value out of range.
     """
     check_options(options)
-    clock = options.get("clock", SYSTEM_CLOCK)
-    timeout = AttemptTimeout(
-        first_token=options.get("first_token_timeout", 60.0),
-        idle=options.get("idle_timeout", 30.0),
-        whole=options.get("attempt_timeout", 600.0),
-        clock=clock,
-        backend=backend,
+    limits = passed_on(
+        options,
+        "clock",
+        first_token="first_token_timeout",  # noqa: S106 - an option's name
+        idle="idle_timeout",
+        whole="attempt_timeout",
     )
+    timeout = AttemptTimeout(backend=backend, **limits)
     if "token_budget" in options:
         budget = options["token_budget"]
     else:
-        budget = TokenBudget(
-            context_window=options.get("context_window"), default_max_tokens=options.get("default_max_tokens")
-        )
-    breaker = options["breaker"] if "breaker" in options else _breaker(options, timeout, clock)
+        budget = TokenBudget(**passed_on(options, "context_window", "default_max_tokens"))
+    breaker = options["breaker"] if "breaker" in options else _breaker(options, timeout)
     first = (options.get("cache"), options.get("coalesce"), budget)
     stack: list[Middleware] = [stage for stage in first if stage is not None]
-    stack.append(_retry(options, clock))
+    stack.append(_retry(options))
     if breaker is not None:
         stack.append(breaker.peek)
-    stack += _limits(options, clock)
+    stack += _limits(options)
     if breaker is not None:
         stack.append(breaker)
-    stack += [timeout, ErrorClassifier(backend=backend, clock=clock)]
+    stack += [timeout, ErrorClassifier(backend=backend, **passed_on(options, "clock"))]
     if (state := options.get("state")) is not None:
         share(stack, state, options.get("scope") or backend or "")
     return stack
 
 
-def _limits(options: StackOptions, clock: Clock) -> list[Middleware]:
+def passed_on(options: StackOptions, *same: str, **named: str) -> dict[str, Any]:
+    """The options that are given, for a stage; what is not given is as the stage has it.
+
+    Args:
+        options: The options.
+        same: Those that the stage calls by the same name.
+        named: Those that it calls otherwise: its name, and the option's.
+    """
+    told: Mapping[str, Any] = options
+    return {
+        own: told[name]
+        for own, name in {**dict(zip(same, same, strict=True)), **named}.items()
+        if name in told
+    }
+
+
+def _limits(options: StackOptions) -> list[Middleware]:
     """The rate limit, the concurrency limit, and the rate limit's second look at what has queued in between."""
     if "rate_limit" in options:
         rate = options["rate_limit"]
     else:
-        rate = RateLimit(
-            max_server_delay=options.get("max_server_delay", 60.0), clock=clock, rng=options.get("rng")
-        )
+        rate = RateLimit(**passed_on(options, "max_server_delay", "clock", "rng"))
     concurrency = options.get("concurrency")
     if isinstance(concurrency, int):
-        concurrency = ConcurrencyLimit(concurrency, clock=clock)
+        concurrency = ConcurrencyLimit(concurrency, **passed_on(options, "clock"))
     stages: list[Middleware] = [] if rate is None else [rate]
     if concurrency is not None:
         stages.append(concurrency)
     return [*stages, rate.recheck] if rate is not None and concurrency is not None else stages
 
 
-def _breaker(options: StackOptions, timeout: AttemptTimeout, clock: Clock) -> CircuitBreaker:
+def _breaker(options: StackOptions, timeout: AttemptTimeout) -> CircuitBreaker:
     longest = max(timeout.whole or LONGEST, timeout.first_token or LONGEST)
-    return CircuitBreaker(
-        lease=longest + LEASE_MARGIN,
-        outcomes=options.get("outcomes", OUTCOMES),
-        clock=clock,
-        rng=options.get("rng"),
-    )
+    return CircuitBreaker(lease=longest + LEASE_MARGIN, **passed_on(options, "outcomes", "clock", "rng"))
 
 
-def _retry(options: StackOptions, clock: Clock) -> Retry:
-    budget = options["retry_budget"] if "retry_budget" in options else RetryBudget()
-    return Retry(
-        max_retries=options.get("max_retries", 3),
-        wait=options.get("wait", STANDARD_WAIT),
-        jitter=options.get("jitter", backoff.full_jitter),
-        max_server_delay=options.get("max_server_delay", 60.0),
-        budget=budget,
-        outcomes=options.get("outcomes", OUTCOMES),
-        clock=clock,
-        rng=options.get("rng"),
-    )
+def _retry(options: StackOptions) -> Retry:
+    policy = passed_on(options, "max_retries", "wait", "jitter", "max_server_delay", "outcomes")
+    return Retry(**policy, **passed_on(options, "clock", "rng", budget="retry_budget"))
