@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .httpx_family import HTTPRequest, HTTPResponse
 
 SHAPE = ("_client", "with_options", "max_retries", "base_url", "_make_status_error_from_response")
+STRICT = "_strict_response_validation"
 
 
 class SDKExceptions:
@@ -120,7 +121,9 @@ def _on(client: Any, http: Any) -> Any:
     is copied as it is, but for what refers to it, which are the parts of its API.
     """
     if type(client).__module__.partition(".")[0] == package_of(client).__name__.partition(".")[0]:
-        return client.with_options(http_client=http, max_retries=0)
+        twin = client.with_options(http_client=http, max_retries=0)
+        twin._strict_response_validation = getattr(client, STRICT, False)  # noqa: SLF001 - which it forgets
+        return twin
     twin = copy.copy(client)
     twin._client, twin.max_retries = http, 0  # noqa: SLF001 - no argument of its own takes it
     for name, value in vars(client).items():

@@ -54,6 +54,14 @@ def test_a_class_of_ones_own_is_wrapped_with_all_that_it_knows():
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_answers_are_validated_as_strictly_as_before(strict):
+    """What the SDK's own copies forget."""
+    client = rl.wrap(openai.OpenAI(api_key="k", _strict_response_validation=strict))
+    assert client._strict_response_validation is strict
+    client.close()
+
+
 # Closed too early ...
 
 
