@@ -99,7 +99,7 @@ class ChatStreamDecoder(anthropic_stream.ChatStreamDecoder):
         """Decode the next read, frame by frame, and return the events that it completes."""
         events: list[Event] = []
         self.sound = 0
-        while self.sound < len(data) and not self.done:
+        while self.sound < len(data):
             end = self.sound + self._framed.frames.missing
             events += super().feed(data[self.sound : end])
             if self.failure is not None:

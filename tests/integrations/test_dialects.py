@@ -42,6 +42,8 @@ def edited(request: rl.Request, **changes: Any) -> Any:
         ("/v1/responses", {"model": "m", "prompt": {"id": "p"}}, "raw", []),
         ("/v1/embeddings", {"model": "m", "input": "a"}, "embed", []),
         ("/v1/messages/batches", {"requests": []}, "raw", []),
+        ("/model/nova/invoke", {"messages": [{"role": "user", "content": "a"}]}, "raw", []),
+        ("/model/claude/invoke", {"anthropic_version": "v", "messages": []}, "chat", []),
         (CHAT, {"model": "m", "messages": "none"}, "raw", []),
         (CHAT, b"no json", "raw", []),
         (CHAT, b"[" * 10_000, "raw", []),

@@ -210,8 +210,9 @@ async def test_a_total_timeout_ends_what_is_sent_once():
     silent = await asyncio.start_server(hear, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/v1/files"
     async with rl.wrap(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.1)), **OPTIONS) as session:
-        with pytest.raises(aiohttp.ServerTimeoutError):
+        with pytest.raises(aiohttp.ServerTimeoutError) as caught:
             await session.post(address, data=b"x")
+    assert caught.value.llm_error.__cause__ is not caught.value.llm_error
     await left.wait()
     silent.close()
 

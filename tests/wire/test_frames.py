@@ -189,8 +189,9 @@ def test_exceptions_of_a_stream_are_classified(wire: bytes, code: str):
 )
 def test_a_chunk_without_bytes_is_damaged(payload: bytes):
     """What should be an event and is none."""
-    wire = frame({":event-type": "chunk", ":message-type": "event"}, payload)
-    assert isinstance(read(wire)[1].failure, ModelResponseInvalidError)
+    decoder = ChatStreamDecoder()
+    decoder.feed(frame({":event-type": "chunk", ":message-type": "event"}, payload))
+    assert isinstance(decoder.failure, ModelResponseInvalidError)
 
 
 def test_frames_of_other_kinds_are_passed_over():
