@@ -71,7 +71,7 @@ class LLMError(Exception):
         partial: What had arrived before the failure, or None.
 
     Attributes:
-        code: The class's `ErrorCode`; one class for each code.
+        code: The class's `ErrorCode`; one class for each code. The root and a class of one's own have one, too.
         hint: What to do next, which `str()` shows.
 
     Stages may add notes (`add_note`), which `str()` shows. The pipeline adds `attempts` (how many times the backend was
@@ -79,7 +79,7 @@ class LLMError(Exception):
     Errors can be pickled and copied; `__cause__` is lost by pickling, as for every exception.
     """
 
-    code: ClassVar[ErrorCode]
+    code: ClassVar[ErrorCode] = ErrorCode.MODEL_UNAVAILABLE
     hint: ClassVar[str] = ""
     local: bool = False
     """Was the call rejected on this side, with nothing sent? A stage may say so of a single error."""

@@ -119,14 +119,14 @@ def _changed(row: Row, cells: Mapping[str, object]) -> Row:
 def breaker_verdict(error: BaseException | None, table: Mapping[ErrorCode, Row] = OUTCOMES) -> Verdict:
     """Say what the breaker counts: None is a success, the backend's fault a failure, all else neutral.
 
-    An error whose own `backend_fault` differs from its class's is believed before the table. Cancellation, and
-    whatever is not an `LLMError`, says nothing about the backend.
+    An error whose own `backend_fault` differs from that of its code's class is believed before the table. Cancellation,
+    and whatever is not an `LLMError`, says nothing about the backend.
     """
     if error is None:
         return Verdict.SUCCESS
     if not isinstance(error, LLMError):
         return Verdict.NEUTRAL
-    if error.backend_fault != type(error).backend_fault:
+    if error.backend_fault != ERROR_TYPES[error.code].backend_fault:
         return Verdict.FAILURE if error.backend_fault else Verdict.NEUTRAL
     return table[error.code].breaker
 
@@ -134,11 +134,12 @@ def breaker_verdict(error: BaseException | None, table: Mapping[ErrorCode, Row] 
 def should_retry(error: BaseException | None, table: Mapping[ErrorCode, Row] = OUTCOMES) -> bool:
     """Say whether the same request, unchanged, is worth sending again; only ever for an `LLMError`.
 
-    An error whose own `retryable` differs from its class's is believed before the table.
+    An error whose own `retryable` differs from that of its code's class is believed before the table: one that was
+    told so, and one of a class of somebody's own.
     """
     if not isinstance(error, LLMError):
         return False
-    if error.retryable != type(error).retryable:
+    if error.retryable != ERROR_TYPES[error.code].retryable:
         return error.retryable
     return table[error.code].retry
 

@@ -103,6 +103,31 @@ def test_a_single_error_overrides_its_row() -> None:
     assert should_retry(theirs)
 
 
+def test_a_class_of_ones_own_says_for_itself() -> None:
+    """Derived from one of ours, with the same code: its attributes are believed as those of a single error are."""
+
+    class Maintenance(errors.ModelOverloadedError):
+        retryable = False
+        backend_fault = False
+
+    class Hiccup(errors.ModelNotFoundError):
+        retryable = True
+
+    assert (should_retry(Maintenance("back at noon")), should_retry(Hiccup("try again"))) == (False, True)
+    assert breaker_verdict(Maintenance("back at noon")) is Verdict.NEUTRAL
+    table = override(OUTCOMES, {ErrorCode.MODEL_OVERLOADED: {"retry": False}})
+    assert not should_retry(errors.ModelOverloadedError("busy"), table)
+
+
+def test_the_root_is_an_error_like_any_other() -> None:
+    """Raised as it is, it is what any exception that nobody knows is: not repeated, nobody's fault, with a code."""
+    error = errors.LLMError("boom")
+    assert str(error) == "MODEL_UNAVAILABLE: boom"
+    assert not should_retry(error)
+    assert breaker_verdict(error) is Verdict.NEUTRAL
+    assert fallback_for(error) is Fall.YES
+
+
 def test_single_cells_can_be_overridden() -> None:
     """A changed table differs in the named cells only, and the original stays."""
     table = override(
