@@ -219,3 +219,14 @@ def test_the_repr_of_a_call_shows_no_secret():
     ).extensions["http_call"]
     assert "secret" not in repr(call)
     assert "/v1/chat/completions" in repr(call)
+
+
+@pytest.mark.parametrize("kind", [1, None, ["message"], {}])
+def test_an_item_of_a_kind_that_is_none_is_the_backends_to_refuse(kind):
+    """What a client's user got wrong goes out as it came."""
+    body = json.dumps({"model": "m", "input": [{"type": kind, "content": "Hi"}]}).encode()
+    request = request_of(
+        "POST", "http://host/v1/responses", "/v1/responses", {}, body, original=None, read_timeout=None
+    )
+    assert len(request.messages) == 1
+    assert request.extensions["http_call"].asked.edited(request) is None

@@ -89,7 +89,7 @@ def _native(body: Mapping[str, Any]) -> list[Any]:
 
 def _message(item: Mapping[str, Any]) -> dict[str, Any]:
     """An item as a message, for stages to count and drop."""
-    kind = item.get("type", "message")
+    kind = str(item.get("type") or "message")
     if kind == "message":
         return {"role": item.get("role", "user"), "content": item.get("content")}
     if kind.endswith(RESULTS):
