@@ -147,6 +147,13 @@ def decoded(headers: Any) -> Any:
     return headers
 
 
+def as_sent(headers: Mapping[str, str]) -> Any:
+    """Headers for a response of either module: as bytes, for these take no text but ASCII, and servers send more."""
+    if hasattr(headers, "multi_items"):  # the module's own
+        return headers
+    return [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()]
+
+
 class _Relay:
     """The bytes of a committed response, each read of them observed by the stages."""
 

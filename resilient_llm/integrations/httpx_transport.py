@@ -10,7 +10,7 @@ from resilient_llm.pipeline import Pipeline
 
 from .client_stack import Pipelines, client_stack
 from .http_backend import HTTPBackend, call_of, request_of
-from .httpx_family import Exceptions, HttpxExceptions, family_of
+from .httpx_family import Exceptions, HttpxExceptions, as_sent, family_of
 from .httpx_sender import HttpxSender
 from .observed_body import wire_info
 from .own_errors import OwnError
@@ -198,7 +198,7 @@ class ResilientTransport(Base):  # type: ignore[misc] # a base class of either m
             headers = dict(refusal.headers)
             if SDK_RETRIES in request.headers:
                 headers["x-should-retry"] = "false"
-            response = family.refusal(refusal.status, headers=headers, content=refusal.body)
+            response = family.refusal(refusal.status, headers=as_sent(headers), content=refusal.body)
         response.request = request
         response.extensions["llm_error"] = response.llm_error = error
         response.made = made or self._exceptions.status(response)
@@ -226,4 +226,6 @@ def _asked(request: HTTPRequest, family: Family) -> Request:
 
 def _answered(family: Family, info: WireInfo, stream: Any) -> HTTPResponse:
     extensions = getattr(getattr(info.received, "head", None), "extensions", {})
-    return family.module.Response(info.status, headers=info.headers, stream=stream, extensions=extensions)
+    return family.module.Response(
+        info.status, headers=as_sent(info.headers), stream=stream, extensions=extensions
+    )

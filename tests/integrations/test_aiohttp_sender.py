@@ -178,3 +178,32 @@ async def test_no_error_shows_the_key_or_what_came_in_place_of_http(kind):
     shown = " ".join(f"{error} {error!r}" for error in chain)
     assert "verysecret" not in shown
     assert "answer to it all" not in shown
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("blocking", [False, True], ids=["async", "blocking"])
+async def test_headers_that_are_no_ascii_arrive(module, status, blocking):
+    """A name in UTF-8, bytes that are no text at all: as the client without stages shows them."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        head = b"HTTP/1.1 %d X\r\nconnection: close\r\ncontent-length: 2\r\n" % status
+        writer.write(head + "openai-organization: Möbel\r\n".encode() + b"x-odd: \xff\xfe\r\n\r\n{}")
+        writer.close()
+
+    def ask(client: Any) -> Any:
+        return client.post(url, content=b"{}")
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/files"
+    async with server:
+        if blocking:
+            bare = await asyncio.to_thread(ask, client := module.Client())
+            told = await asyncio.to_thread(ask, wrapped := rl.wrap(client))
+            await asyncio.to_thread(wrapped.close)
+        else:
+            async with rl.wrap(client := module.AsyncClient()) as wrapped:
+                bare, told = await ask(client), await ask(wrapped)
+    assert told.status_code == status
+    for name in ("openai-organization", "x-odd"):
+        assert told.headers[name] == bare.headers[name]
