@@ -99,6 +99,12 @@ _LOOKS = {"breaker": "peek", "rate_limit": "recheck"}
 """What the look-only method of a stage is."""
 
 
+_STRANGERS = {
+    "peek": "peek belongs to another breaker: use the peek of the CircuitBreaker in the same stack",
+    "recheck": "recheck belongs to another rate limit: use the recheck of the RateLimit in the same stack",
+}
+
+
 def role_of(stage: object) -> str | None:
     """What a stage is, or None if it does not say."""
     owner = getattr(stage, "__self__", None)
@@ -130,13 +136,16 @@ def check(middleware: Sequence[object]) -> None:
     if "recovery" in roles and not {"retry", "fallback"} & set(roles):
         msg = "StreamRecovery calls again as far as a Retry inside allows: put one after it"
         raise CompositionError(msg)
-    breakers = [stage for stage, role in zip(middleware, roles, strict=True) if role == "breaker"]
-    for stage in middleware:
-        if role_of(stage) == "peek" and not any(
-            getattr(stage, "__self__", None) is breaker for breaker in breakers
-        ):
-            msg = "peek belongs to another breaker: use the peek of the CircuitBreaker in the same stack"
-            raise CompositionError(msg)
+    _check_looks(middleware, roles)
+
+
+def _check_looks(middleware: Sequence[object], roles: Sequence[str | None]) -> None:
+    """Who looks for a stage looks for one that is there; a rate limit would send calls back at once, for ever."""
+    for stage, role in zip(middleware, roles, strict=True):
+        if role == "peek" or (role == "recheck" and "rate_limit" in roles):
+            owner = getattr(stage, "__self__", None)
+            if not any(other is owner for other in middleware):
+                raise CompositionError(_STRANGERS[role])
 
 
 def _last(roles: Sequence[str | None], role: str) -> int:

@@ -68,6 +68,7 @@ def test_the_standard_stack_is_accepted() -> None:
         ([CircuitBreaker(), AttemptTimeout(), CircuitBreaker()], "put CircuitBreaker before AttemptTimeout"),
         ([CircuitBreaker().peek, CircuitBreaker()], "another breaker"),
         ([Retry(), CircuitBreaker().peek], "another breaker"),
+        ([rl.RateLimit(), rl.RateLimit().recheck], "another rate limit"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
