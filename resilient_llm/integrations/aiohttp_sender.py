@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from resilient_llm.transports.reading import next_read, raise_clean
+from resilient_llm.transports.request import sendable
 from resilient_llm.transports.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class AiohttpSender:
         pool = self._sessions.known() or await self._sessions.pool()
         if (drained := pool.drains.next()) is not None:
             await drained
+        body = (call.body if edited is None else edited) or None
         options: dict[str, Any] = {
-            "data": (call.body if edited is None else edited) or None,
             "headers": headers,
             "timeout": _timeout(timeout.get("connect"), timeout.get("pool")),
             "skip_auto_headers": NOT_ADDED,
@@ -143,12 +144,12 @@ class AiohttpSender:
         }
         try:
             try:
-                response = await pool.session.request(call.method, url, **options)
+                response = await pool.session.request(call.method, url, data=sendable(body), **options)
             except aiohttp.ClientOSError as exc:
                 if not isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
                     raise
                 # the pooled connection was found closed before a byte was written
-                response = await pool.session.request(call.method, url, **options)
+                response = await pool.session.request(call.method, url, data=sendable(body), **options)
         except aiohttp.ClientResponseError as exc:
             raise_clean(exc)
         return AiohttpReceived(response, pool)

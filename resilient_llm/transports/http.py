@@ -19,6 +19,7 @@ from resilient_llm.response import ResponseInfo
 from .address import environment_proxy, parse_address
 from .credentials import ApiKey, Credential
 from .reading import lower_case, raise_clean, read_some, read_whole
+from .request import sendable
 from .sessions import MAX_ANSWER_BYTES, Pool, Sessions
 
 if TYPE_CHECKING:
@@ -145,7 +146,12 @@ class HTTPTransport:
         while True:
             try:
                 response = await pool.session.request(
-                    method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
+                    method,
+                    url,
+                    data=sendable(data),
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=self._proxy,
                 )
                 break
             except aiohttp.ClientConnectorError as exc:

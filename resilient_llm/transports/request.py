@@ -11,6 +11,7 @@ out of the ordinary, aiohttp's own is used.
 from __future__ import annotations
 
 from inspect import signature
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import ClientConnectionError, ClientOSError, ClientRequest, ClientResponse, hdrs
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 32 * 1024
 """Bytes; half of what a transport of asyncio buffers before it asks for a pause."""
+
+LARGE: Final = 1024 * 1024
+"""Bytes; of more aiohttp warns that they would hold up the event loop."""
 
 _MADE_OF: Final = {
     "self", "method", "url", "writer", "continue100", "timer", "request_info", "traces", "loop", "session",
@@ -69,6 +73,11 @@ class _Request(ClientRequest):
         )
         self.response = response  # type: ignore[assignment] # aiohttp's own is declared as None
         return response
+
+
+def sendable(body: bytes | None) -> bytes | BytesIO | None:
+    """A body as aiohttp takes it without a warning: large ones (pictures) in pieces. For one request each."""
+    return body if body is None or len(body) <= LARGE else BytesIO(body)
 
 
 def request_class(connector: BaseConnector) -> type[ClientRequest]:

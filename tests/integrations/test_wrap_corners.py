@@ -62,6 +62,20 @@ def test_answers_are_validated_as_strictly_as_before(strict):
     client.close()
 
 
+async def test_large_bodies_are_sent_without_a_warning():
+    """Pictures of megabytes, by wrapped clients and by ours, at the first attempt and at the next one."""
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 2_000_000}}
+    hello: Any = [{"role": "user", "content": [picture]}]
+    async with FaultServer([Status.failed(), Answer()] * 2) as server:
+        bare = openai.AsyncOpenAI(base_url=server.base_url, api_key="k")
+        async with rl.wrap(bare, token_budget=None, **OPTIONS) as client:
+            await client.chat.completions.create(model="m", messages=hello)
+        ours = rl.OpenAICompatibleTransport(server.base_url, model="m")
+        async with rl.AsyncClient(transport=ours, token_budget=None, **OPTIONS) as own:
+            await own.complete(hello)
+    assert [seen.body["messages"] == hello for seen in server.requests] == [True] * 4
+
+
 # Closed too early ...
 
 
