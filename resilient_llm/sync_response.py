@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .calls import Streaming
-    from .models import Attempt, Completion, PruneReport, Request
+    from .models import Attempt, Completion, PruneReport, Request, Usage
     from .response import Outcome, Response, ResponseInfo
     from .sync_loop import LoopThread
 
@@ -67,6 +67,16 @@ class SyncResponse:
     def pruned(self) -> PruneReport | None:
         """What was cut from the conversation to make it fit."""
         return self._response.pruned
+
+    @property
+    def target(self) -> object:
+        """The fallback target that answers; None: the backend that was asked first."""
+        return self._response.target
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens as far as the backend has told them."""
+        return self._response.usage
 
     def __iter__(self) -> Self:
         """The response iterates over itself, once."""

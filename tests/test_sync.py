@@ -250,6 +250,20 @@ def test_the_loop_reads_ahead_but_not_without_bound() -> None:
         assert len(seen) == 2001
 
 
+def test_a_response_tells_who_answers_and_what_it_costs() -> None:
+    """As its twin does."""
+    told = rl.UsageEvent(rl.Usage(3, 2, 5))
+    spare = rl.Target(ScriptedTransport([rl.TextDelta("Hi"), told, rl.Finish("stop")]), name="spare")
+    with (
+        scripted(rl.ModelNotFoundError("gone"), fallback=[spare]) as llm,
+        llm.stream("Hello") as response,
+    ):
+        assert response.target is spare
+        for _ in response:
+            pass
+        assert response.usage == told.usage
+
+
 def test_a_response_that_is_held_up_can_be_closed() -> None:
     """Leaving while the reader waits for room ends it."""
     with scripted(" ".join(["word"] * 2000)) as llm:
