@@ -158,7 +158,9 @@ class RefusedResponse(aiohttp.ClientResponse):
         self.status = refusal.status
         self.reason = _phrase(refusal.status)
         self._headers = CIMultiDictProxy(CIMultiDict(refusal.headers))
-        self._raw_headers = tuple((name.encode(), value.encode()) for name, value in self._headers.items())
+        self._raw_headers = tuple(
+            (name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in self._headers.items()
+        )
         self._body = refusal.body
         content = self.content = aiohttp.StreamReader(_Undisturbed(loop), UNBOUND, loop=loop)
         content.feed_data(refusal.body)

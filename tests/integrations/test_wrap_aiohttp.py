@@ -137,6 +137,24 @@ async def test_a_refusal_is_an_answer_of_aiohttp():
         assert (caught.value.status, caught.value.llm_error.attempts) == (429, 2)
 
 
+async def test_a_refusal_keeps_headers_that_are_no_text():
+    """Bytes that are none, as a session without stages shows them."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 400 X\r\nconnection: close\r\nx-odd: \xff\xfe\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/files"
+    seen = []
+    async with server, aiohttp.ClientSession() as made:
+        for client in (lambda: made, lambda: rl.wrap(made)):
+            async with client().post(url, data=b"{}") as answer:
+                seen.append((answer.status, answer.headers["x-odd"], dict(answer.raw_headers)[b"x-odd"]))
+    assert seen[0] == seen[1]
+
+
 async def test_an_open_circuit_is_a_503():
     """What is rejected here is an answer in the dialect, and nothing is sent."""
     options = {"max_retries": 0, "breaker": rl.CircuitBreaker(fail_max=1)}
