@@ -22,13 +22,14 @@ from types import ModuleType
 
 import adapters
 import attrs
+import parallel
 import results
 from adapters import Got, Place, Question
 from fault_worker import one
 from judging import decoded
 from llmock.pytest_plugin import LLMock
 from llmock.testing import LLMockServer
-from tables import markdown, progress, table
+from tables import markdown, table
 
 PATIENCE = 20.0
 NOTE = "What the caller got, how many requests llmock saw, and what it complains of; strict: a warning fails."
@@ -174,17 +175,30 @@ def play(fault: Fault, question: Question, adapter: ModuleType, server: LLMockSe
     return Cell(not bad, "/".join(sorted(set(outcomes))), verdict.attempts, findings)
 
 
-def judge(clients: Sequence[ModuleType], faults: Sequence[Fault], seed: int) -> dict[str, dict[str, Cell]]:
-    rows: dict[str, dict[str, Cell]] = {}
+def judge(name: str, only: str, seed: int) -> dict[str, Cell]:
+    """One client, by its adapter's name, with a judge of its own."""
+    (adapter,), _ = adapters.find([name])
+    cells = {}
     with LLMockServer() as server:
-        for number, fault in enumerate(faults, 1):
+        for fault in chosen(only):
             for question in fault.questions:
-                name = f"{fault.name}{', stream' if question.stream else ''}"
-                row = rows[name] = {}
-                for adapter in clients:
-                    progress(f"{number}/{len(faults)} {name}: {adapter.NAME}")
-                    row[adapter.NAME] = play(fault, question, adapter, server, seed)
-    progress("")
+                row = f"{fault.name}{', stream' if question.stream else ''}"
+                cells[row] = play(fault, question, adapter, server, seed)
+    return cells
+
+
+def chosen(only: str) -> list[Fault]:
+    return [fault for fault in FAULTS if only in fault.name]
+
+
+def judged(clients: Sequence[ModuleType], only: str, seed: int) -> dict[str, dict[str, Cell]]:
+    """All clients at the same time: a row for each fault and way of asking."""
+    jobs = [(adapter.__name__.rpartition(".")[2], only, seed) for adapter in clients]
+    columns = parallel.run(judge, jobs, "{}".format, workers=len(jobs))
+    rows: dict[str, dict[str, Cell]] = {}
+    for adapter, column in zip(clients, columns, strict=True):
+        for row, cell in column.items():
+            rows.setdefault(row, {})[adapter.NAME] = cell
     return rows
 
 
@@ -215,8 +229,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     clients, missing = adapters.find(options.clients.split(",") if options.clients else None)
-    faults = [fault for fault in FAULTS if options.only in fault.name]
-    if not clients or not faults:
+    if not clients or not chosen(options.only):
         parser.error("no such client" if not clients else "no such fault")
     told = {adapter.NAME: adapters.versions(adapter) for adapter in clients}
     print(
@@ -224,7 +237,7 @@ def main() -> int:
     )
     print("\n".join(f"{name}: {version}" for name, version in told.items()))
     print("".join(f"{name} is left out: {reason}\n" for name, reason in missing.items()))
-    rows = judge(clients, faults, options.seed)
+    rows = judged(clients, options.only, options.seed)
     head, body = report(rows, clients)
     print(table(head, body))
     if options.markdown:
