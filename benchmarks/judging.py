@@ -162,7 +162,8 @@ def judge_wire(wire: Wire, servers: Sequence[FaultServer], calls: int) -> list[s
 def _counted(what: str, bounds: tuple[float, float] | None, found: int, calls: int) -> list[str]:
     if bounds is None or bounds[0] * calls <= found <= bounds[1] * calls:
         return []
-    return [f"{found} {what}, expected {bounds[0] * calls:g} to {bounds[1] * calls:g}"]
+    least, most = (f"{bound * calls:g}" for bound in bounds)
+    return [f"{found} {what}, expected {least if least == most else f'{least} to {most}'}"]
 
 
 def _after(request: SeenRequest, requests: Sequence[SeenRequest]) -> bool:

@@ -32,7 +32,7 @@ SESSIONS: Mapping[str, tuple[str, str]] = {
     ),
     "storms": (
         "Load under failure",
-        "Calls come at a steady rate, over real sockets, while the backend slows down, limits, lags, or is gone.",
+        "Calls, a third of them streams, keep coming while the backend is slow, limits, or is gone; medians of draws.",
     ),
     "fleet": (
         "Beyond one machine",
@@ -47,6 +47,8 @@ SESSIONS: Mapping[str, tuple[str, str]] = {
         "Long conversations cut to a budget: which properties hold, and how the time grows.",
     ),
 }
+MANY, BROAD = 9, 12
+"""Columns; a table with more lets its cells break, or is printed across the paper."""
 VARIABLES = {INK: "--ink", LINE: "--line", PAPER: "--clear", TROUBLE: "--trouble"} | {
     colour: f"--s{number}" for number, colour in enumerate(SERIES)
 }
@@ -77,9 +79,10 @@ def inlined(svg: str, prefix: str, caption: str) -> str:
 
 
 def cell(text: str, tag: str = "td") -> str:
-    """A cell; what was passed, kept or missed shows it."""
+    """A cell; what was passed, kept or missed shows it, and long words may break where they have joints."""
     mark = MARKS.get(text.split(" ", 1)[0]) if tag == "td" else None
-    return f"<{tag}{f' class={mark}' if mark else ''}>{html.escape(text)}</{tag}>"
+    broken = re.sub("([_/])", r"\1<wbr>", html.escape(text))
+    return f"<{tag}{f' class={mark}' if mark else ''}>{broken}</{tag}>"
 
 
 def table(one: Mapping[str, Any]) -> str:
@@ -89,9 +92,12 @@ def table(one: Mapping[str, Any]) -> str:
         f"<tr>{cell(row[0], 'th')}{''.join(cell(text) for text in row[1:])}</tr>" for row in one["rows"]
     )
     note = f"<p>{html.escape(one['note'])}</p>" if one["note"] else ""
+    columns = len(one["head"])
+    page, kind = " class=broad" if columns > BROAD else "", " class=many" if columns > MANY else ""
     return (
-        f"<h3>{html.escape(one['title'])}</h3>{note}"
-        f"<div class=wide tabindex=0><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<div{page}><h3>{html.escape(one['title'])}</h3>{note}"
+        f"<div class=wide tabindex=0><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        "</div></div>"
     )
 
 

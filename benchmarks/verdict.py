@@ -180,6 +180,7 @@ def judge(name: str, only: str, seed: int) -> dict[str, Cell]:
     (adapter,), _ = adapters.find([name])
     cells = {}
     with LLMockServer() as server:
+        play(FAULTS[0], WHOLE, adapter, server, seed)  # not judged: what is loaded once is loaded now
         for fault in chosen(only):
             for question in fault.questions:
                 row = f"{fault.name}{', stream' if question.stream else ''}"

@@ -98,12 +98,12 @@ def test_a_client_is_one_file_and_so_are_scenarios(
     assert (ill["passed"], ill["outcome"], ill["backend"]) == (
         False,
         "error",
-        ["1 requests, expected 2 to 2"],
+        ["1 requests, expected 2"],
     )
     sums, caller, backend = saved["tables"]
     assert sums.rows == [["mine", "1 of 1", "0 of 1", "1 of 2"]]
     assert caller.rows == [["well", "answer"], ["ill", "FAIL error"]]
-    assert backend.rows == [["well", "1r 1c"], ["ill", "FAIL 1r 1c: 1 requests, expected 2 to 2"]]
+    assert backend.rows == [["well", "1r 1c"], ["ill", "FAIL 1r 1c: 1 requests, expected 2"]]
 
 
 def test_a_client_that_blocks_its_process_counts_as_hung(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

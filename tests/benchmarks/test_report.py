@@ -67,6 +67,20 @@ def test_the_page_has_what_there_is_and_names_what_is_not(tmp_path: Path) -> Non
     Checked().feed(page)
 
 
+def test_a_table_of_many_columns_shows_them_all() -> None:
+    """On a screen its cells break, also within long words; the widest tables are printed across the paper."""
+
+    def drawn(columns: int) -> str:
+        return report.table(
+            {"title": "T", "note": "", "head": ["h"] * columns, "rows": [["resilient_llm"] * columns]}
+        )
+
+    assert [name in drawn(5) for name in ("class=many", "class=broad")] == [False, False]
+    assert [name in drawn(10) for name in ("class=many", "class=broad")] == [True, False]
+    assert [name in drawn(16) for name in ("class=many", "class=broad")] == [True, True]
+    assert "<td>resilient_<wbr>llm</td>" in drawn(16)
+
+
 def test_an_empty_page_is_a_page(tmp_path: Path) -> None:
     """Without any results it says what to run."""
     assert "nox -s fleet" in report.page(tmp_path)
