@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -70,7 +71,8 @@ class Cache:
     `namespace` tells them apart. Wrapped clients pass it untouched.
 
     Args:
-        store: Where answers are kept; default: a `MemoryStore` of its own. It is not closed.
+        store: Where answers are kept; default: a `MemoryStore` of its own. It is not closed, but told by
+            `await store.release()`, if it has that, when a client that uses it is.
         max_age: Seconds for which an answer is given again.
         when: Which requests it is for. Default: chats at temperature 0, and embeddings. A call's own `cache=True` or
             `cache=False` wins.
@@ -111,10 +113,14 @@ class Cache:
         return response
 
     async def aclose(self) -> None:
-        """Wait for what is on its way to the store; `store_timeout` at most."""
+        """Wait for what is on its way to the store, `store_timeout` at most; then it may let go of its connections."""
         loop = asyncio.get_running_loop()
         if own := [task for task in tuple(self._writes) if task.get_loop() is loop]:
             await asyncio.wait(own)
+        release = getattr(self.store, "release", None)
+        if release is not None:
+            with suppress(Exception), Timeout(self.store_timeout):  # as for all that a store does
+                await release()
 
     async def _find(self, key: str) -> tuple[StoredAnswer, list[Event]] | None:
         data = self._recent.get(key, self.clock.monotonic())

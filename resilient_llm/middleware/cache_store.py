@@ -10,7 +10,10 @@ from resilient_llm.policy.cache_entries import CacheEntries
 
 @runtime_checkable
 class CacheStore(Protocol):
-    """Keeps bytes under keys (64 hexadecimal digits), for `Cache`. It may raise and be slow: no call fails of it."""
+    """Keeps bytes under keys (64 hexadecimal digits), for `Cache`. It may raise and be slow: no call fails of it.
+
+    One with an `async release()` is asked to let go of its connections when a client that uses it is closed.
+    """
 
     async def get(self, key: str, /) -> bytes | None:
         """What is kept under the key; None if there is nothing, or if it is too old."""

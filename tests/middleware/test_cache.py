@@ -713,3 +713,30 @@ def test_its_parts_show_no_answers() -> None:
         assert repr(store) == "<MemoryStore 0 entries, 0 bytes>"
 
     run_virtual(scenario())
+
+
+@pytest.mark.parametrize("trouble", [None, "raises", "hangs"])
+def test_a_store_may_let_go_when_its_client_is_closed(trouble) -> None:
+    """After what was on its way to it; whatever it does then, the client closes."""
+    told = []
+
+    class Connected(rl.MemoryStore):
+        async def set(self, key: str, value: bytes, max_age: float, /) -> None:
+            await asyncio.sleep(0.1)
+            told.append("set")
+
+        async def release(self) -> None:
+            told.append("release")
+            if trouble == "raises":
+                raise OSError(trouble)
+            if trouble == "hangs":
+                await asyncio.sleep(1e6)
+
+    async def scenario() -> float:
+        cache = rl.Cache(store=Connected(), clock=FakeClock())
+        async with rl.AsyncClient(transport=ScriptedTransport("Hello!"), cache=cache) as llm:
+            await llm.complete("Hello", temperature=0)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(scenario()) < 1.0
+    assert told == ["set", "release"]

@@ -262,3 +262,22 @@ async def test_what_is_kept_beside_a_shared_state_is_bounded(monkeypatch: pytest
     kept = (breaker._shared._keys, breaker._shared._last, limit._shared._keys)
     assert [len(known) for known in kept] == [3, 3, 3]
     assert list(breaker._shared._keys) == ["7", "8", "9"]
+
+
+async def test_a_client_that_is_closed_leaves_no_connection(redis_server: RedisServer) -> None:
+    """Neither the state's nor that of stored answers; who uses them again connects again."""
+    state = rl.RedisState(redis_server.url, "closing")
+    store = state.cache_store()
+
+    def connections() -> int:
+        return redis_server.say("CLIENT", "LIST").count(b"id=") - 1  # which asks
+
+    before = connections()
+    for cached in (False, True):
+        backend = ScriptedTransport("Hello!")
+        async with rl.AsyncClient(
+            transport=backend, model="m", state=state, cache=rl.Cache(store=store)
+        ) as llm:
+            await connected(state)
+            assert (await llm.complete("Hello", temperature=0)).cached is cached
+        assert connections() == before
