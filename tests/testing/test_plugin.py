@@ -19,7 +19,6 @@ PLUGIN = ("-p", "resilient_llm.testing.plugin")
 def run(pytester, monkeypatch):
     """Run the given files with the plugin."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
     def start(*options: str, **files: str):
