@@ -114,7 +114,7 @@ async def test_informational_answers_without_an_end_are_given_up(serve, connect)
         b"HTTP/1.1 %s OK\r\n\r\n" % SECRET,
         b"HTTP/1.1 200 OK\r\n%s\r\n\r\n" % SECRET,
         b"HTTP/1.1 200 OK\r\nx: \0%s\r\n\r\n" % SECRET,
-        b"HTTP/1.1 200 OK\r\nx: %s\r\n\r\n" % (SECRET * 500),
+        b"HTTP/1.1 200 OK\r\nx: %s\r\n\r\n" % (SECRET * 5000),
         b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n" % SECRET,
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + SECRET,
         CHUNKED + SECRET + b"\r\n",
