@@ -169,6 +169,26 @@ def test_of_what_is_signed_no_stage_sees_the_messages():
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "seconds", "limit"),
+    [
+        ("/v1/files", {}, 600.0, 600.0),
+        ("/v1/files", {}, 5.0, 5.0),
+        (CHAT, {"messages": []}, 600.0, None),
+        (CHAT, {"messages": []}, 5.0, 5.0),
+        ("/v1/responses", {"model": "m", "prompt": {"id": "p"}}, 600.0, None),
+    ],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_clients_read_timeout_is_each_attempts_unless_nobody_set_it(path, body, seconds, limit, signed):
+    """The SDKs' own 600 s give way to the stack's limits, signed or not; of files nobody knows better."""
+    headers = {"authorization": "AWS4-HMAC-SHA256 x"} if signed else {}
+    content = json.dumps(body).encode()
+    request = request_of("POST", "", path, headers, content, original=None, read_timeout=seconds)
+    names = ("attempt_timeout", "first_token_timeout", "idle_timeout")
+    assert [request.extensions.get(name) for name in names] == [limit] * 3
+
+
+@pytest.mark.parametrize(
     ("method", "path", "headers", "body", "repeatable"),
     [
         ("GET", "/v1/files", {}, b"", True),
