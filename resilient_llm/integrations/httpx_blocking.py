@@ -9,6 +9,7 @@ The rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,7 +98,7 @@ class BlockingCalls:
             self._thread.submit(job)
             begun = job.take()
             if isinstance(begun, Done):
-                outcome(begun)
+                _ended(begun)
             info, whole = cast("tuple[WireInfo, bytes | None]", begun)
         except BaseException:
             job.abandon()
@@ -141,6 +142,13 @@ def _sending(inside: _Inside, asked: Request) -> Callable[[Job[bool]], Coroutine
     return send
 
 
+def _ended(done: Done) -> Any:
+    """The value of a job, or its error; a job that another thread's closing cancelled is a call that was broken off."""
+    if isinstance(done.error, asyncio.CancelledError):
+        raise closed() from done.error
+    return outcome(done)
+
+
 @cache
 def relay_of(family: Family) -> Callable[..., Any]:
     """A stream of a module's kind that hands on the bytes of a job."""
@@ -164,7 +172,7 @@ class _Relay:
         try:
             while not isinstance(item := job.take(), Done):
                 yield cast("bytes", item)
-            if not outcome(item):
+            if not _ended(item):
                 raise closed()
         except LLMError as error:
             raise signed(self._exceptions.failure(self._request, error), error) from error

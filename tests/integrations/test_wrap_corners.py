@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ import httpx2
 import openai
 import pytest
 from aiohttp import web
-from loopback import PATIENCE
+from loopback import PATIENCE, Watched
 
 import resilient_llm as rl
 from resilient_llm.testing import Answer, FaultServer, Stall, Status, serving
@@ -91,6 +92,24 @@ def test_a_sync_client_that_is_closed_breaks_its_streams_off(recovery):
             list(stream)
     assert not caught.value.llm_error.retryable
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_calls_of_other_threads_end_with_the_librarys_error(stream):
+    """Whoever closes the client, each thread gets what it handles anyway."""
+    stall = Watched(Stall(after=1) if stream else Stall())
+    with serving(stall) as server, ThreadPoolExecutor(1) as threads:
+        client = rl.wrap(openai.OpenAI(base_url=server.base_url, api_key="k"), **OPTIONS)
+
+        def ask() -> None:
+            answer = client.chat.completions.create(**CHAT, stream=stream)
+            list(answer)
+
+        call = threads.submit(ask)
+        assert stall.begun.wait(PATIENCE)
+        client.close()
+        with pytest.raises(openai.APIConnectionError):
+            call.result(PATIENCE)
 
 
 async def test_a_client_that_is_closed_sends_nothing_any_more():
