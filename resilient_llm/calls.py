@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import attrs
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Calls:
-    """Keeps the tasks that wait for a response and the responses that are being read."""
+    """Knows the tasks that wait for a response, and the responses that are being read; it keeps no response alive."""
 
     _opening: set[asyncio.Task[Any]] = attrs.field(factory=set)
-    _open: dict[Response, asyncio.Task[Any]] = attrs.field(factory=dict)
+    _open: dict[int, tuple[ref[Response], asyncio.Task[Any]]] = attrs.field(factory=dict)
     _idle: asyncio.Event | None = None
 
     async def run(self, handler: Handler, request: Request) -> Response:
@@ -41,13 +42,8 @@ class Calls:
         try:
             response = await handler(request)
             if response.outcome is None:
-                self._open[response] = task
-
-                def forget(_: Outcome) -> None:
-                    self._open.pop(response, None)
-                    self._rest()
-
-                response.on_settle(forget)
+                self._open[id(response)] = ref(response), task
+                response.on_settle(self._forget, id(response))
         finally:
             self._opening.discard(task)
             if self._idle is not None:
@@ -58,7 +54,7 @@ class Calls:
         """Refuse new calls, wait up to `grace` seconds for the running ones, then end them."""
         self._idle = self._idle or asyncio.Event()
         current = asyncio.current_task()
-        for response, owner in list(self._open.items()):
+        for response, owner in self._read():
             if owner is current or owner.done():
                 response.close()  # nobody is left who could read it to its end
         self._opening.discard(current)
@@ -71,8 +67,17 @@ class Calls:
         finally:
             for task in self._opening:
                 task.cancel()
-            for response in list(self._open):
+            for response, _ in self._read():
                 response.close()
+
+    def _read(self) -> list[tuple[Response, asyncio.Task[Any]]]:
+        """The responses that are open, each with the task that asked for it."""
+        known = tuple(self._open.values())
+        return [(response, owner) for there, owner in known if (response := there()) is not None]
+
+    def _forget(self, key: int, _: Outcome) -> None:
+        self._open.pop(key, None)
+        self._rest()
 
     def _rest(self) -> None:
         if self._idle is not None and not self._opening and not self._open:

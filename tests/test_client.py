@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import math
 
 import aiobreaker
@@ -50,6 +51,17 @@ async def test_what_was_sent_stays_what_it_was() -> None:
         done = await llm.complete(talk)
         talk.append(done.message)
         assert done.messages == talk
+
+
+async def test_a_response_that_is_dropped_is_not_kept_by_the_client() -> None:
+    """It warns, settles, and gives back what it held: its permit here, a connection elsewhere."""
+    async with client(SLOW[1:2] + SLOW[3:4] + SLOW[5:], concurrency=1, deadline=5) as llm:
+        response = await llm.send(rl.Request(messages=[{"role": "user", "content": "Hello"}], stream=True))
+        with pytest.warns(ResourceWarning, match="dropped without being closed"):  # noqa: PT031 - both drop it
+            del response
+            gc.collect()
+        assert llm.transport.open_bodies == 0
+        assert (await llm.complete("Hello")).text == "ab"
 
 
 async def test_generate_gives_the_text() -> None:
