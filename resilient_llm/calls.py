@@ -38,6 +38,7 @@ class Calls:
         if task is None:
             msg = "a call must run in an asyncio task"
             raise RuntimeError(msg)
+        inside = task in self._opening  # of a call whose stage makes another one, such as a summary
         self._opening.add(task)
         try:
             response = await handler(request)
@@ -45,7 +46,8 @@ class Calls:
                 self._open[id(response)] = ref(response), task
                 response.on_settle(self._forget, id(response))
         finally:
-            self._opening.discard(task)
+            if not inside:
+                self._opening.discard(task)
             if self._idle is not None:
                 self._rest()
         return response

@@ -64,6 +64,25 @@ async def test_a_response_that_is_dropped_is_not_kept_by_the_client() -> None:
         assert (await llm.complete("Hello")).text == "ab"
 
 
+def test_a_call_that_makes_another_one_is_waited_for() -> None:
+    """A stage may ask the same client, as a summary does; closing lets both finish."""
+
+    async def asking(request: rl.Request, call_next: rl.Handler) -> rl.Response:
+        if request.params.get("summary") is None:
+            await llm.complete("Sum up.", summary=True)
+        return await call_next(request)
+
+    async def scenario() -> None:
+        calling = asyncio.ensure_future(llm.complete("Hello"))
+        await asyncio.sleep(4.0)
+        await llm.aclose(grace=5.0)
+        assert calling.done()
+        assert (await calling).text == "ab"
+
+    llm = rl.AsyncClient(transport=ScriptedTransport(SLOW), middleware=[asking])
+    run_virtual(scenario())
+
+
 async def test_generate_gives_the_text() -> None:
     """With and without a conversation before the prompt."""
     context = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
