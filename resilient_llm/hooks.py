@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVarTuple, Unpack
 
 from .events import Finish
 
@@ -18,6 +17,11 @@ if TYPE_CHECKING:
     from .wire.transcript import Transcript
 
 Args = TypeVarTuple("Args")
+Account: TypeAlias = "tuple[Callable[..., None], tuple[Any, ...]]"
+"""A function, and what it is told before the outcome."""
+
+THIS: Final = object()
+"""Stands for the response itself in its accounts."""
 
 
 class Hooks:
@@ -29,7 +33,7 @@ class Hooks:
     _transcript: Transcript
     _on_event: list[Callable[[Event], Event]]
     _on_error: list[Callable[[Exception], Exception]]
-    _on_settle: list[Callable[[Outcome], None]]
+    _on_settle: list[Account]
 
     @property
     def finish_reason(self) -> str | None:
@@ -50,13 +54,14 @@ class Hooks:
         self._on_error.append(translate)
 
     def on_settle(self, account: Callable[[Unpack[Args], Outcome], None], *args: *Args) -> None:
-        """Have `account` told how the response ended; at once, if it has. `args` are passed before the outcome."""
+        """Have `account` told how the response ended; at once, if it has. `args` are passed before the outcome.
+
+        The response itself may be among them: it is not held by that, so that it settles as soon as it is dropped.
+        """
         if self.outcome is not None:
             account(*args, self.outcome)
-        elif args:
-            self._on_settle.append(partial(account, *args))  # type: ignore[call-arg] # the outcome comes later
         else:
-            self._on_settle.append(account)  # type: ignore[arg-type]
+            self._on_settle.append((account, tuple(THIS if arg is self else arg for arg in args)))
 
     def limit(self, limit: Limit) -> None:
         """Bound the time of every pull from here on; the tightest of several limits counts."""

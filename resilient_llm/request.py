@@ -80,6 +80,8 @@ class Extensions(TypedDict, total=False):
 class Request:
     """One call, as every stage sees it. Stages pass on changed copies (`attrs.evolve`), never change one.
 
+    The repr shows neither messages nor parameters nor headers.
+
     Args:
         operation: `"chat"`, `"embed"`, `"models"` or `"raw"`.
         messages: The conversation, oldest first, in OpenAI's shape.
@@ -94,13 +96,13 @@ class Request:
     """
 
     operation: Operation = "chat"
-    messages: Sequence[Message] = ()
+    messages: Sequence[Message] = attrs.field(default=(), repr=False)
     model: str = ""
     stream: bool = False
-    params: Mapping[str, Any] = attrs.field(factory=dict)
+    params: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     deadline: float | None = None
     attempt: int = 1
-    extensions: Extensions = attrs.field(factory=Extensions)
+    extensions: Extensions = attrs.field(factory=Extensions, repr=False)
     observers: tuple[Observer, ...] = ()
 
     @property

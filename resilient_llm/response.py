@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from .body import Body, Limit, ResponseInfo
 from .errors import LLMError, ModelResponseInvalidError, count_attempts
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
-from .hooks import Hooks
+from .hooks import THIS, Account, Hooks
 from .outcome import ABANDONED, COMPLETED, Outcome, OutcomeKind, observe
 from .pulls import Pulls
 from .wire.assembly import Assembler, holds_content
@@ -61,7 +61,7 @@ class Response(Hooks):
         self._pulls = Pulls()
         self._on_event: list[Callable[[Event], Event]] = []
         self._on_error: list[Callable[[Exception], Exception]] = []
-        self._on_settle: list[Callable[[Outcome], None]] = []
+        self._on_settle: list[Account] = []
 
     def __repr__(self) -> str:
         """The state, and what is waiting to be read."""
@@ -231,8 +231,8 @@ class Response(Hooks):
         self.outcome = outcome
         self._body.close()
         accounts, self._on_settle = self._on_settle, []
-        for account in accounts:
-            account(outcome)
+        for account, args in accounts:
+            account(*[self if arg is THIS else arg for arg in args], outcome)
 
     def _completion(self) -> Completion:
         return self._transcript.completion(

@@ -141,3 +141,15 @@ def test_a_stage_that_watches_is_told_all_stages_and_the_backend() -> None:
     stages = (Watcher("watcher", []), rl.Retry())
     rl.Pipeline(stages, ScriptedTransport("hi", name="b"))
     assert watched == [(stages, "b")]
+
+
+def test_the_repr_of_a_request_shows_nothing_that_is_private() -> None:
+    """It stands in logs and tracebacks: no message, no parameter, no header."""
+    request = rl.Request(
+        messages=[{"role": "user", "content": "a secret"}],
+        model="m",
+        params={"user": "a secret"},
+        extensions={"headers": {"authorization": "a secret"}},
+    )
+    assert "secret" not in repr(request)
+    assert "'m'" in repr(request)

@@ -227,6 +227,9 @@ class TokenBudget:
             return self.strategy.prune(request.messages, budget, self._counters(request.model))
         except MalformedMessageError as exc:
             raise ModelInvalidRequestError(str(exc), model=request.model or None) from exc
+        except TokenLimitExceededError as error:
+            error.model = error.model or request.model or None
+            raise
 
     def _settled(self, fit: Fit, response: Response, _: Outcome) -> None:
         """Learn from the tokens that the backend counted; a plain function that does no I/O."""

@@ -19,6 +19,11 @@ CONTENT: Final = frozenset({TextDelta, ReasoningDelta, ToolCall, ToolCallDelta})
 PASSED_ON: Final = frozenset({TextDelta, ReasoningDelta, UsageEvent})
 PLAIN: Final = PASSED_ON | {Finish}
 
+MAX_CALLS: Final = 10_000
+"""Tool calls of one answer; no model makes so many, and each takes more memory than bytes."""
+MAX_LOOKS: Final = 16
+"""A call that was so often found unfinished when another began is looked at again at the end only."""
+
 _validate = msgspec.json.Decoder().decode
 
 
@@ -49,6 +54,7 @@ class _OpenCall:
     id: str = ""
     name: str = ""
     pieces: list[str] = attrs.field(factory=list)
+    looks: int = 0
 
     def whole(self) -> ToolCall:
         return ToolCall(self.index, self.id, self.name, "".join(self.pieces))
@@ -129,14 +135,23 @@ class Assembler:
             if delta.arguments.strip():
                 self.failure = _cut(delta.name)
             return
-        call = self._open.setdefault(delta.index, _OpenCall(delta.index))
+        call = self._open.get(delta.index)
+        if call is None:
+            if len(self._open) + len(self._handed) >= MAX_CALLS:
+                self.failure = ModelResponseInvalidError(f"the answer makes more than {MAX_CALLS} tool calls")
+                return
+            call = self._open[delta.index] = _OpenCall(delta.index)
         call.id = call.id or delta.id
         call.name = call.name or delta.name
         call.pieces.append(delta.arguments)
 
     def _hand_over(self, out: list[Event]) -> None:
         """Hand over the calls that are whole, in order; more fragments of the others may still come."""
-        for call in list(self._open.values()):
+        while self._open:
+            call = next(iter(self._open.values()))
+            if call.looks >= MAX_LOOKS:
+                return
+            call.looks += 1
             whole = call.whole()
             if not whole.arguments or not is_sound(whole):
                 return

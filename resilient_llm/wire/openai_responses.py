@@ -28,6 +28,7 @@ from .payload import (
     Object,
     body_failure,
     int_of,
+    json_text,
     load_object,
     object_of,
     objects_of,
@@ -85,7 +86,7 @@ def read_event(payload: bytes) -> ResponseEvent:
 
 
 def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw() if value is None else msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.Raw() if value is None else msgspec.Raw(json_text(value).encode())
 
 
 def decode_response(body: bytes) -> ChatAnswer:
@@ -205,5 +206,5 @@ class ResponseStreamDecoder(EventStreamDecoder[ResponseEvent]):
 
 def _failure(response: Object) -> BackendFailure:
     return stream_failure(
-        msgspec.json.encode({"error": response.get("error") or {"message": "the response failed"}})
+        json_text({"error": response.get("error") or {"message": "the response failed"}}).encode()
     )

@@ -89,7 +89,7 @@ async def test_a_turn_that_cannot_fit_is_refused_here() -> None:
     with pytest.raises(TokenLimitExceededError, match="more than the budget") as caught:
         await send(TokenBudget(context_window=15), transport, ask())
     assert transport.requests == []
-    assert caught.value.attempts == 0
+    assert (caught.value.attempts, caught.value.model) == (0, ask().model)
 
 
 async def test_a_refused_prompt_is_pruned_to_the_named_window_and_sent_once_more() -> None:

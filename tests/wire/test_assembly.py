@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from resilient_llm.errors import LLMError, ModelContentFilteredError, ModelResponseInvalidError
 from resilient_llm.events import Event, Finish, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, UsageEvent
 from resilient_llm.models import Usage
-from resilient_llm.wire.assembly import Assembler, holds_content, parses
+from resilient_llm.wire.assembly import MAX_CALLS, MAX_LOOKS, Assembler, holds_content, parses
 
 
 def fragment(index: int, arguments: str, name: str = "") -> ToolCallDelta:
@@ -192,3 +192,28 @@ def test_a_call_that_comes_whole_is_a_single_fragment() -> None:
     call = ToolCall(0, "c", "f", "{}")
     assert Assembler(tool_deltas=True).feed([call]) == [ToolCallDelta(0, "c", "f", "{}"), call]
     assert Assembler().feed([call]) == [call]
+
+
+def test_a_call_that_never_ends_costs_no_more_the_more_calls_follow(monkeypatch) -> None:
+    """It is looked at a few times, then at the end only, where all that is whole is handed over in order."""
+    looked = []
+    monkeypatch.setattr(
+        "resilient_llm.wire.assembly.parses", lambda text: looked.append(text) or parses(text)
+    )
+    assembler = Assembler()
+    assembler.feed([fragment(0, '{"a":', "f")])
+    for index in range(1, 500):
+        assert assembler.feed([fragment(index, "[]", "g")]) == []
+    assert len(looked) == MAX_LOOKS
+    handed = assembler.feed([fragment(0, "1}"), Finish("tool_calls")])
+    assert [event.index for event in handed[:-1]] == list(range(500))
+
+
+def test_an_answer_of_very_many_calls_is_none() -> None:
+    """Each takes more memory than it took bytes."""
+    assembler = Assembler()
+    for index in range(MAX_CALLS):
+        assembler.feed([fragment(index, "{", "f")])
+    assert assembler.failure is None
+    assembler.feed([fragment(MAX_CALLS, "{", "f")])
+    assert "more than 10000 tool calls" in str(assembler.failure)

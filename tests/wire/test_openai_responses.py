@@ -115,6 +115,10 @@ def test_how_a_stream_ends(end, reason):
             written(BEGUN, {"type": "response.failed", "response": {"error": {"code": "server_error"}}}),
             BackendFailure,
         ),
+        (
+            b'data: {"type":"response.failed","response":{"error":{"message":"\\ud83d"}}}\n\n',
+            BackendFailure,
+        ),
         (b'{"error": {"message": "no"}}', BackendFailure),
         (b'{"status": "failed", "error": {"code": "x"}}', BackendFailure),
         (b'{"a": 1}', ModelResponseInvalidError),
