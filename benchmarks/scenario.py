@@ -118,10 +118,15 @@ class Herd:
 
 
 class Flapping:
-    """Down for 8 requests, up for 8, down for 4, then up for good: a schedule."""
+    """Down for 8 requests, up for 8, down for 4, then up for good: a schedule.
+
+    Nothing is told at once, so that all who ask at the same time have asked before the first hears of it.
+    """
 
     def fault(self, number: int, _elapsed: float, /) -> Fault:
-        return Status.failed() if number <= 8 or 16 < number <= 20 else Answer()
+        latency = 0.25
+        is_down = number <= 8 or 16 < number <= 20
+        return Status.failed(latency=latency) if is_down else Answer(latency=latency)
 
 
 class Small:
