@@ -8,6 +8,8 @@ from weakref import ref
 
 import attrs
 
+from .errors import ModelResponseInvalidError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -58,7 +60,7 @@ class Calls:
         current = asyncio.current_task()
         for response, owner in self._read():
             if owner is current or owner.done():
-                response.close()  # nobody is left who could read it to its end
+                response.close(closed_early())  # nobody is left who could read it to its end
         self._opening.discard(current)
         self._rest()
         try:
@@ -70,7 +72,7 @@ class Calls:
             for task in self._opening:
                 task.cancel()
             for response, _ in self._read():
-                response.close()
+                response.close(closed_early())
 
     def _read(self) -> list[tuple[Response, asyncio.Task[Any]]]:
         """The responses that are open, each with the task that asked for it."""
@@ -84,6 +86,11 @@ class Calls:
     def _rest(self) -> None:
         if self._idle is not None and not self._opening and not self._open:
             self._idle.set()
+
+
+def closed_early() -> ModelResponseInvalidError:
+    """What readers are told, to whom an answer that just ends would look like a whole one."""
+    return ModelResponseInvalidError("the client was closed before the answer's end", backend_fault=False)
 
 
 @attrs.frozen

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVarTuple, Unpack
 
+from .error_base import count_attempts
 from .events import Finish
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from .body import Limit
+    from .body import Limit, ResponseInfo
     from .events import Event
-    from .models import Completion
+    from .models import Attempt, Completion, PruneReport, Request
     from .outcome import Outcome
     from .wire.transcript import Transcript
 
@@ -27,7 +28,11 @@ THIS: Final = object()
 class Hooks:
     """The half of a `Response` that stages use; what they add runs inner before outer."""
 
+    request: Request
+    info: ResponseInfo
     outcome: Outcome | None
+    trace: Sequence[Attempt]
+    pruned: PruneReport | None
     limits: list[Limit]
     _ready: deque[Event]
     _transcript: Transcript
@@ -66,3 +71,17 @@ class Hooks:
     def limit(self, limit: Limit) -> None:
         """Bound the time of every pull from here on; the tightest of several limits counts."""
         self.limits.append(limit)
+
+    def _completion(self) -> Completion:
+        return self._transcript.completion(
+            model=self.info.model or self.request.model,
+            backend=self.info.backend,
+            request_id=self.info.request_id,
+            body=self.info.body,
+            extra=self.info.extra,
+            cached=self.info.cached,
+            attempts=count_attempts(self.trace) or int(not self.info.cached),
+            trace=tuple(self.trace),
+            sent=self.request.messages,
+            pruned=self.pruned,
+        )

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from .body import Body, Limit, ResponseInfo
-from .errors import LLMError, ModelResponseInvalidError, count_attempts
+from .errors import LLMError, ModelResponseInvalidError
 from .events import CONTENT_SEEN, Event, Finish, Result, UsageEvent
 from .hooks import THIS, Account, Hooks
 from .outcome import ABANDONED, COMPLETED, Outcome, OutcomeKind, observe
@@ -52,6 +52,7 @@ class Response(Hooks):
         self.trace: Sequence[Attempt] = ()
         self.pruned: PruneReport | None = None
         self.target: object = None
+        self._because: LLMError | None = None
         self._body = body
         self._assembler = Assembler(tool_deltas=request.extensions.get("tool_deltas", False))
         self._feed = self._assembler.feed
@@ -83,11 +84,10 @@ class Response(Hooks):
         """The next event; `Finish` is the last."""
         ready = self._ready
         if not ready:
-            if self.outcome is not None:
-                raise StopAsyncIteration
-            await self._pull()
+            if self.outcome is None:
+                await self._pull()
             if not ready:
-                raise StopAsyncIteration
+                raise self._because or StopAsyncIteration
         event = ready.popleft()
         for edit in self._on_event:
             event = edit(event)
@@ -189,9 +189,16 @@ class Response(Hooks):
 
     # Ending ...
 
-    def close(self) -> None:
-        """End the response now; abandoned, if it was still open. Plain, and safe to repeat."""
-        self._settle(ABANDONED)
+    def close(self, because: LLMError | None = None) -> None:
+        """End the response now; abandoned, if it was still open. Plain, and safe to repeat.
+
+        Args:
+            because: What is raised to whoever goes on reading, `partial` added. Default: the events just end.
+        """
+        if self.outcome is None:
+            if because is not None:
+                self._because, because.partial = because, self.so_far()
+            self._settle(ABANDONED)
 
     async def __aenter__(self) -> Self:
         """The response itself."""
@@ -233,17 +240,3 @@ class Response(Hooks):
         accounts, self._on_settle = self._on_settle, []
         for account, args in accounts:
             account(*[self if arg is THIS else arg for arg in args], outcome)
-
-    def _completion(self) -> Completion:
-        return self._transcript.completion(
-            model=self.info.model or self.request.model,
-            backend=self.info.backend,
-            request_id=self.info.request_id,
-            body=self.info.body,
-            extra=self.info.extra,
-            cached=self.info.cached,
-            attempts=count_attempts(self.trace) or int(not self.info.cached),
-            trace=tuple(self.trace),
-            sent=self.request.messages,
-            pruned=self.pruned,
-        )

@@ -139,8 +139,12 @@ class Job(Generic[T]):
         if not (self.ended or self.inherited):
             self._tell(self._cancel)
 
-    def abandon(self) -> None:
-        """Have it cancelled, and wait for its clean-up; what it had handed over is dropped."""
+    def abandon(self, because: Exception | None = None) -> None:
+        """Have it cancelled, and wait for its clean-up; what it had handed over is dropped.
+
+        Args:
+            because: What is raised to whoever goes on taking. Default: nothing, there is no more.
+        """
         if self._loop is None:
             return  # it was never begun
         self.cancel()
@@ -149,7 +153,7 @@ class Job(Generic[T]):
                 pass
         except Empty:
             pass
-        self._inbox.put(Done())
+        self._inbox.put(Done(error=because))
 
     def mute(self) -> None:
         """Have the thread wait for ever, as those do that end with the interpreter."""

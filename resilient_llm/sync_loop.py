@@ -19,6 +19,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .calls import closed_early
 from .sync_job import CLEAN_UP, Done, Job
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class LoopThread:
         last, running = Job(make), self._current()
         for job in tuple(running.jobs):
             if job.owner is last.owner or not job.owner.is_alive():
-                job.abandon()
+                job.abandon(closed_early())
         try:
             self._run(last)
         finally:

@@ -246,7 +246,7 @@ def test_closing_lets_running_calls_finish() -> None:
 
 
 def test_closing_ends_what_outlasts_its_grace() -> None:
-    """After the grace time, openings are cancelled and streams closed."""
+    """After the grace time, openings are cancelled and streams closed; readers are told, with what they have."""
 
     async def scenario() -> None:
         llm = client(SLOW, clock=FakeClock())
@@ -257,7 +257,9 @@ def test_closing_ends_what_outlasts_its_grace() -> None:
         results = await asyncio.gather(opening, streaming, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
         assert llm.transport.open_bodies == 0
-        assert results[1].kind is rl.OutcomeKind.ABANDONED
+        with pytest.raises(rl.ModelResponseInvalidError, match="client was closed") as caught:
+            raise results[1]
+        assert caught.value.partial.text == "a"
 
     run_virtual(scenario())
 

@@ -564,6 +564,8 @@ def test_closing_ends_the_streams_of_the_closing_thread_at_once() -> None:
             llm.close(grace=10 * PATIENCE)
             assert fault.over.wait(PATIENCE)
             assert response.outcome.kind == rl.OutcomeKind.ABANDONED
+            with pytest.raises(rl.ModelResponseInvalidError, match="client was closed"):
+                list(response)  # which would look like a whole answer if it just ended
 
 
 @pytest.mark.parametrize(
