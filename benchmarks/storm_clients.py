@@ -108,9 +108,18 @@ async def aiobreaker_and_backoff(asked: Asked) -> AsyncIterator[Ask]:
 
 
 @contextlib.asynccontextmanager
-async def ours(asked: Asked, *, spare: bool = False, **options: object) -> AsyncIterator[Ask]:
+async def ours(
+    asked: Asked, *, spare: bool = False, reopens: tuple[float, float] = (30.0, 300.0), **options: object
+) -> AsyncIterator[Ask]:
     clock, rng = FakeClock(), random.Random(asked.seed)
-    breaker = rl.CircuitBreaker(lease=ATTEMPT + 5.0, listeners=[asked.states], clock=clock, rng=rng)
+    breaker = rl.CircuitBreaker(
+        timeout_duration=reopens[0],
+        max_timeout_duration=reopens[1],
+        lease=ATTEMPT + 5.0,
+        listeners=[asked.states],
+        clock=clock,
+        rng=rng,
+    )
     if spare:
         options["fallback"] = [rl.OpenAICompatibleTransport(asked.spare, model="m", name="spare")]
     settings = {
@@ -178,6 +187,10 @@ PEERS = (
 
 def _changed(name: str, **options: object) -> Policy:
     spared = {"spare": "fallback=[another backend, always well]"}
+    if "reopens" in options:
+        spared["reopens"] = "timeout_duration={:g} and max_timeout_duration={:g} s".format(
+            *options["reopens"]
+        )
     told = ", ".join(spared.get(option, f"{option}={value!r}") for option, value in options.items())
     return Policy(
         name=name, opened=partial(ours, **options), packages=OWN, configuration=f"{OURS} with {told}"
@@ -191,6 +204,7 @@ ABLATIONS = (
     _changed("without cool-down", rate_limit=None),
     _changed("without attempt's limit", attempt_timeout=None, first_token_timeout=None),
     _changed("without recovery", recovery="raise"),
+    _changed("with a quick circuit", reopens=(5.0, 15.0)),
     _changed("with a fallback", spare=True),
 )
 

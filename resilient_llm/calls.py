@@ -90,7 +90,8 @@ class Calls:
 
 def closed_early() -> ModelResponseInvalidError:
     """What readers are told, to whom an answer that just ends would look like a whole one."""
-    return ModelResponseInvalidError("the client was closed before the answer's end", backend_fault=False)
+    msg = "the client was closed before the answer's end"
+    return ModelResponseInvalidError(msg, retryable=False, backend_fault=False)
 
 
 @attrs.frozen
