@@ -123,10 +123,21 @@ def around(
     )
     twin = copy.copy(client)
     twin._transport, twin._mounts = transport, {}  # noqa: SLF001 - no argument takes them over
+    twin._cookies = _quick(client._cookies)  # noqa: SLF001
     kind: type = type(client)
     if hasattr(kind, "__del__"):
         twin.__class__ = _dropped_alone(kind)
     return twin
+
+
+def _quick(cookies: Any) -> Any:
+    """Cookies with the same jar that cost an answer without any nothing; those of a class of one's own are kept."""
+    family = family_of(cookies)
+    if type(cookies) is not family.module.Cookies:
+        return cookies
+    quick = family.cookies()
+    quick.jar = cookies.jar
+    return quick
 
 
 @cache

@@ -54,11 +54,13 @@ class Family:
         module: `httpx` or `httpx2`.
         relay: A stream of its kind that hands on the bytes of a response.
         refusal: A response of its kind that raises what its client would raise.
+        cookies: Cookies of its kind that look only at answers which set some.
     """
 
     module: Any
     relay: Callable[..., Any]
     refusal: Callable[..., Any]
+    cookies: type[Any]
 
     def with_body(self, request: HTTPRequest, content: bytes) -> HTTPRequest:
         """A request with other content."""
@@ -88,7 +90,8 @@ def _family(name: str) -> Family:
     module = sys.modules[name]
     relay = type("Relay", (_Relay, module.AsyncByteStream), {})
     refusal = type("RefusedResponse", (_Refused, module.Response), {"broken": (module.HTTPError,)})
-    return Family(module, relay, refusal)
+    cookies = type("Cookies", (_Cookies, module.Cookies), {})
+    return Family(module, relay, refusal, cookies)
 
 
 class HttpxReceived:
@@ -211,6 +214,14 @@ class _Refused:
         if self.made is not None:
             raise signed(self.made, self.llm_error) from self.llm_error
         return False
+
+
+class _Cookies:
+    """Both modules make a request of urllib's out of each answer, to ask the jar; few backends set a cookie."""
+
+    def extract_cookies(self, response: HTTPResponse) -> None:
+        if "set-cookie" in response.headers or "set-cookie2" in response.headers:
+            super().extract_cookies(response)  # type: ignore[misc]
 
 
 class HttpxExceptions:

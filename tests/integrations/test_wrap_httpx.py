@@ -195,6 +195,33 @@ async def test_a_post_that_was_never_sent_is_repeated(module):
         assert (await client.post("http://host/v1/files", json={})).text == "done"
 
 
+async def test_a_wrapped_client_and_its_original_share_their_cookies(module):
+    """Whichever gets one, both send it; a jar of one's own is asked as ever."""
+
+    def answer(request: Any) -> Any:
+        headers = {"set-cookie": "a=b"} if request.url.path == "/login" else {}
+        return module.Response(200, headers=headers, json={"cookie": request.headers.get("cookie")})
+
+    class Mine(module.Cookies):
+        asked = 0
+
+        def extract_cookies(self, response: Any) -> None:
+            self.asked += 1
+            super().extract_cookies(response)
+
+    async with module.AsyncClient(transport=module.MockTransport(answer)) as original:
+        wrapped = rl.wrap(original)
+        for logged_in, other in ((original, wrapped), (wrapped, original)):
+            original.cookies.clear()
+            await logged_in.get("http://host/login")
+            assert (await other.get("http://host/")).json() == {"cookie": "a=b"}
+            assert isinstance(other.cookies, module.Cookies)
+        original._cookies = Mine()
+        own = rl.wrap(original)
+        await own.get("http://host/")
+        assert own.cookies.asked == 1
+
+
 async def test_redirects_cookies_and_hooks_stay_the_clients(module):
     """What a client does above its transport it goes on doing."""
     hooked: list[int] = []
