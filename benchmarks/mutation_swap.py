@@ -161,6 +161,7 @@ def _try(mutant: Mutant, path: Path, functions: Functions, items: Sequence[pytes
 def _functions(paths: set[str]) -> Functions:
     """The functions of some files, by what their code is called."""
     found: Functions = defaultdict(list)
+    gc.unfreeze()  # what is frozen is not among the objects
     for thing in gc.get_objects():
         if type(thing) is FunctionType and thing.__code__.co_filename in paths:
             found[_identity(thing.__code__)].append(thing)
