@@ -248,3 +248,21 @@ def test_a_refusal_at_the_pace_lasts_no_longer_than_was_asked() -> None:
     assert isinstance(held, Held)
     assert 0.8 < held.seconds <= 1.0
     assert held.why == "the pace after a rate limit"
+
+
+def test_the_rate_is_taken_since_the_first_answer() -> None:
+    """Not since the clock began, and not over more time than there was."""
+    rates = AnswerRates()
+    for number in range(10):
+        rates.answered("m", 1000 + number * 0.2)
+    assert rates.per_second("m", 1002.0) == pytest.approx(5.0)
+
+
+def test_what_is_borne_is_first_known_at_a_later_refusal() -> None:
+    """Refusals alone do not bring the pace below half of it, whenever it was learned."""
+    release = Release()
+    release.refused(0.0, 0.0, 0.0, 1.0)
+    assert release.bucket is None
+    for sent in (2.0, 4.0, 6.0):
+        release.refused(sent, 8.0, sent + 0.5, sent + 1.0)
+        assert release.bucket.rate == 4.0
