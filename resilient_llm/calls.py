@@ -58,7 +58,7 @@ class Calls:
         """Refuse new calls, wait up to `grace` seconds for the running ones, then end them."""
         self._idle = self._idle or asyncio.Event()
         current = asyncio.current_task()
-        for response, owner in self._read():
+        for response, owner in self._unsettled():
             if owner is current or owner.done():
                 response.close(closed_early())  # nobody is left who could read it to its end
         self._opening.discard(current)
@@ -71,10 +71,10 @@ class Calls:
         finally:
             for task in self._opening:
                 task.cancel()
-            for response, _ in self._read():
+            for response, _ in self._unsettled():
                 response.close(closed_early())
 
-    def _read(self) -> list[tuple[Response, asyncio.Task[Any]]]:
+    def _unsettled(self) -> list[tuple[Response, asyncio.Task[Any]]]:
         """The responses that are open, each with the task that asked for it."""
         known = tuple(self._open.values())
         return [(response, owner) for there, owner in known if (response := there()) is not None]

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from resilient_llm.transports.reading import next_read, raise_clean
-from resilient_llm.transports.request import sendable
+from resilient_llm.transports.request import send
 from resilient_llm.transports.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -143,13 +143,7 @@ class AiohttpSender:
             "allow_redirects": False,
         }
         try:
-            try:
-                response = await pool.session.request(call.method, url, data=sendable(body), **options)
-            except aiohttp.ClientOSError as exc:
-                if not isinstance(exc.__cause__, aiohttp.ClientConnectionResetError):
-                    raise
-                # the pooled connection was found closed before a byte was written
-                response = await pool.session.request(call.method, url, data=sendable(body), **options)
+            response = await send(pool.session, call.method, url, body, **options)
         except aiohttp.ClientResponseError as exc:
             raise_clean(exc)
         return AiohttpReceived(response, pool)

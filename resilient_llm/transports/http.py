@@ -19,7 +19,7 @@ from resilient_llm.response import ResponseInfo
 from .address import environment_proxy, parse_address
 from .credentials import ApiKey, Credential
 from .reading import lower_case, raise_clean, read_some, read_whole
-from .request import sendable
+from .request import send
 from .sessions import MAX_ANSWER_BYTES, Pool, Sessions
 
 if TYPE_CHECKING:
@@ -142,27 +142,14 @@ class HTTPTransport:
         pool = self._sessions.known() or await self._sessions.pool()
         if (drained := pool.drains.next()) is not None:
             await drained
-        again = True
-        while True:
-            try:
-                response = await pool.session.request(
-                    method,
-                    url,
-                    data=sendable(data),
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                )
-                break
-            except aiohttp.ClientConnectorError as exc:
-                self._explain(exc)
-                raise
-            except aiohttp.ClientOSError as exc:
-                if not (again and isinstance(exc.__cause__, aiohttp.ClientConnectionResetError)):
-                    raise
-                again = False  # the pooled connection was found closed before a byte was written
-            except aiohttp.ClientResponseError as exc:
-                raise_clean(exc, self.name)
+        options = {"headers": headers, "allow_redirects": False, "proxy": self._proxy}
+        try:
+            response = await send(pool.session, method, url, data, **options)
+        except aiohttp.ClientConnectorError as exc:
+            self._explain(exc)
+            raise
+        except aiohttp.ClientResponseError as exc:
+            raise_clean(exc, self.name)
         if not 200 <= response.status < 300:
             raise await self._failure(response)
         return response, pool

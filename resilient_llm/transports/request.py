@@ -1,4 +1,4 @@
-"""aiohttp's request, made to write a small body itself instead of in a task of its own.
+"""How requests are sent by aiohttp: its own, but made to write a small body itself instead of in a task.
 
 aiohttp writes each body in a task, so that a server may answer before it has read all of it. A body that fits into the
 socket's buffers with its head is written at once in any case: the task is all cost, and before Python 3.12 a round of
@@ -12,14 +12,22 @@ from __future__ import annotations
 
 from inspect import signature
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import ClientConnectionError, ClientOSError, ClientRequest, ClientResponse, hdrs
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectionResetError,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    hdrs,
+)
 from aiohttp.http import StreamWriter
 
 if TYPE_CHECKING:
-    from aiohttp import BaseConnector
+    from aiohttp import BaseConnector, ClientSession
     from aiohttp.connector import Connection
+    from yarl import URL
 
 AT_ONCE: Final = 32 * 1024
 """Bytes; half of what a transport of asyncio buffers before it asks for a pause."""
@@ -56,8 +64,7 @@ class _Request(ClientRequest):
             await body.write_with_length(writer, None)
             await writer.write_eof()
         except ClientConnectionError as exc:
-            msg = f"Can not write request body for {self.url!s}"
-            raise ClientOSError(None, msg) from exc
+            raise ClientOSError(None, "Can not write request body") from exc
         protocol.start_timeout()
         response = self.response_class(
             self.method,
@@ -75,7 +82,19 @@ class _Request(ClientRequest):
         return response
 
 
-def sendable(body: bytes | None) -> bytes | BytesIO | None:
+async def send(
+    session: ClientSession, method: str, url: URL, body: bytes | None, **options: Any
+) -> ClientResponse:
+    """Send a request; once more, if the pooled connection was found closed before a byte was written."""
+    try:
+        return await session.request(method, url, data=_sendable(body), **options)
+    except ClientOSError as exc:
+        if not isinstance(exc.__cause__, ClientConnectionResetError):
+            raise
+    return await session.request(method, url, data=_sendable(body), **options)
+
+
+def _sendable(body: bytes | None) -> bytes | BytesIO | None:
     """A body as aiohttp takes it without a warning: large ones (pictures) in pieces. For one request each."""
     return body if body is None or len(body) <= LARGE else BytesIO(body)
 
